@@ -1,0 +1,1 @@
+"""Every message, table, setting and error of skyfill, each as one typed model. Imports nothing of ours."""

@@ -1,0 +1,309 @@
+"""The errors of skyfill. Every one says what happened and what to do next.
+
+SkyfillError
+├── ConfigError                   a document, setting or flag is wrong
+├── SourceError                   a source of accounts can't be read
+├── DeploymentError               Kafka, a table or a local server isn't as it has to be
+│   ├── TopicMismatch             a topic exists with other settings
+│   ├── OffsetsMissing            a group has no committed offset where it must have one
+│   └── LocalServerError          an embedded server did not start
+├── FencedError                   another process took this one's place: it has to end
+├── SinkError                     a store refused what it may not refuse
+├── IdentityError                 who is this account, and where does it live?
+│   ├── IdentifierInvalid         neither a DID nor a handle
+│   ├── IdentityNotFound          no such DID or handle
+│   ├── IdentityTombstoned        the DID was deleted for good
+│   ├── IdentityIncomplete        the document lacks a PDS or a signing key
+│   ├── HandleMismatch            handle and DID don't name each other
+│   └── IdentityUnreachable       the directory did not answer: try again
+├── XrpcError                     a host's answer, or none
+│   ├── RepoUnavailable           a terminal state of the account
+│   │   ├── RepoNotFound
+│   │   ├── RepoTakendown
+│   │   ├── RepoSuspended
+│   │   └── RepoDeactivated
+│   ├── RateLimited               429
+│   ├── HostUnreachable           DNS, connect, TLS, a connection cut short
+│   ├── HostTimeout               no answer in time
+│   ├── AddressForbidden          a private, loopback or link-local address, or plain http
+│   └── UnexpectedResponse        any other status or body
+├── RepoError                     a repository that does not prove itself
+│   ├── CarError                  framing of the CAR file
+│   │   ├── CarTruncated
+│   │   ├── CarHeaderInvalid
+│   │   ├── CidUnsupported
+│   │   └── BlockMismatch         a block's SHA-256 isn't its CID's
+│   ├── BlockMissing              referenced, not in the CAR: transient first of all
+│   ├── CommitError               the signed commit
+│   │   ├── CommitMalformed
+│   │   ├── CommitForeign         another account's repository
+│   │   ├── CommitFromFuture      rev more than five minutes ahead
+│   │   └── SignatureInvalid
+│   └── MstError                  the tree of records
+│       ├── MstNodeMalformed      fields, types or encoding
+│       ├── MstNodeEmpty          an inner node without entries
+│       ├── MstKeyInvalid
+│       ├── MstKeyOrder           not strictly ascending, duplicates included
+│       ├── MstKeyOutOfBounds     a subtree's key lies outside its place
+│       ├── MstPrefixInvalid      prefix length not the longest, or beyond the key
+│       ├── MstDepthInvalid       a key or node in the wrong layer
+│       ├── MstCycle              a node is reached twice
+│       └── MstRecordIsNode       a record's CID points at a node of the tree
+└── RecordInvalid                 one record isn't valid atproto data; the rest is fine
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+ErrorType = Literal[
+    "fetch_failed",
+    "network_error",
+    "timeout_error",
+    "rate_limit_error",
+    "validation_failed",
+    "verification_failed",
+    "processing_failed",
+    "data_unavailable",
+    "scope_violation",
+    "sink_failed",
+]
+
+
+class SkyfillError(Exception):
+    """Base of all. ``error_type`` is the class it counts under in a job's status."""
+
+    error_type: ClassVar[ErrorType] = "processing_failed"
+
+    @property
+    def reason(self) -> str:
+        """The name that outcomes and dead letters carry, e.g. ``RepoTakendown``."""
+        return type(self).__name__
+
+
+class ConfigError(SkyfillError):
+    """A document, setting or flag is wrong."""
+
+
+class SourceError(SkyfillError):
+    """A source of accounts can't be read."""
+
+
+class DeploymentError(SkyfillError):
+    """Kafka, a table or a local server isn't as it has to be."""
+
+
+class TopicMismatch(DeploymentError):
+    """A topic exists with other settings than configured."""
+
+
+class OffsetsMissing(DeploymentError):
+    """A consumer group has no committed offset where it must have one."""
+
+
+class LocalServerError(DeploymentError):
+    """An embedded server did not start."""
+
+
+class FencedError(SkyfillError):
+    """Another process took this one's place; it has to end and start anew."""
+
+
+class SinkError(SkyfillError):
+    """A store refused what it may not refuse."""
+
+    error_type = "sink_failed"
+
+
+class IdentityError(SkyfillError):
+    """An account can't be resolved to a PDS and a signing key."""
+
+    error_type = "data_unavailable"
+
+
+class IdentifierInvalid(IdentityError):
+    """Neither a DID nor a handle."""
+
+    error_type = "validation_failed"
+
+
+class IdentityNotFound(IdentityError):
+    """No such DID or handle."""
+
+
+class IdentityTombstoned(IdentityError):
+    """The DID was deleted for good."""
+
+
+class IdentityIncomplete(IdentityError):
+    """The DID document lacks a usable ``#atproto_pds`` service or ``#atproto`` key."""
+
+
+class HandleMismatch(IdentityError):
+    """A handle names a DID whose document does not name the handle."""
+
+
+class IdentityUnreachable(IdentityError):
+    """The directory or web server did not answer; trying again may help."""
+
+    error_type = "network_error"
+
+
+class XrpcError(SkyfillError):
+    """A host's answer that is not the wanted one, or no answer at all."""
+
+    error_type = "fetch_failed"
+
+
+class RepoUnavailable(XrpcError):
+    """A terminal state of an account on its host."""
+
+    error_type = "data_unavailable"
+
+
+class RepoNotFound(RepoUnavailable):
+    """The host does not know the account."""
+
+
+class RepoTakendown(RepoUnavailable):
+    """The account was taken down."""
+
+
+class RepoSuspended(RepoUnavailable):
+    """The account is suspended."""
+
+
+class RepoDeactivated(RepoUnavailable):
+    """The account is deactivated, by its owner or because it moved."""
+
+
+class RateLimited(XrpcError):
+    """429. ``retry_after`` is in seconds, None where the host did not say."""
+
+    error_type = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class HostUnreachable(XrpcError):
+    """DNS, connect or TLS failed, or the connection was cut short."""
+
+    error_type = "network_error"
+
+
+class HostTimeout(XrpcError):
+    """No answer in time."""
+
+    error_type = "timeout_error"
+
+
+class AddressForbidden(XrpcError):
+    """A private, loopback or link-local address, or plain http, while these are not allowed."""
+
+    error_type = "scope_violation"
+
+
+class UnexpectedResponse(XrpcError):
+    """Any other status or body. ``status`` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RepoError(SkyfillError):
+    """A repository that does not prove itself."""
+
+    error_type = "verification_failed"
+
+
+class CarError(RepoError):
+    """The CAR file's framing."""
+
+
+class CarTruncated(CarError):
+    """The file ends inside a header or block."""
+
+
+class CarHeaderInvalid(CarError):
+    """Not a CAR version 1 header with at least one root."""
+
+
+class CidUnsupported(CarError):
+    """A CID that is not version 1, SHA-256."""
+
+
+class BlockMismatch(CarError):
+    """A block's SHA-256 is not its CID's."""
+
+
+class BlockMissing(RepoError):
+    """A referenced block is not in the CAR. Hosts stream without a snapshot: fetch again first."""
+
+
+class CommitError(RepoError):
+    """The signed commit."""
+
+
+class CommitMalformed(CommitError):
+    """Fields, types or encoding of the commit."""
+
+
+class CommitForeign(CommitError):
+    """The commit belongs to another account."""
+
+
+class CommitFromFuture(CommitError):
+    """The commit's rev lies more than five minutes ahead."""
+
+
+class SignatureInvalid(CommitError):
+    """The signature is not by the account's key, or not low-S."""
+
+
+class MstError(RepoError):
+    """The Merkle search tree of the repository's records."""
+
+
+class MstNodeMalformed(MstError):
+    """Fields, types or encoding of a node."""
+
+
+class MstNodeEmpty(MstError):
+    """An inner node without entries."""
+
+
+class MstKeyInvalid(MstError):
+    """A key that is not collection/rkey."""
+
+
+class MstKeyOrder(MstError):
+    """Keys not strictly ascending; duplicates included."""
+
+
+class MstKeyOutOfBounds(MstError):
+    """A subtree holds a key that lies outside its place."""
+
+
+class MstPrefixInvalid(MstError):
+    """A prefix length that is not the longest common one, or goes beyond the key before it."""
+
+
+class MstDepthInvalid(MstError):
+    """A key or a node in the wrong layer."""
+
+
+class MstCycle(MstError):
+    """A node is reached twice."""
+
+
+class MstRecordIsNode(MstError):
+    """A record's CID points at a node of the tree."""
+
+
+class RecordInvalid(SkyfillError):
+    """One record is in its place but is not valid atproto data; the rest of the repository is fine."""
+
+    error_type = "validation_failed"
