@@ -31,7 +31,8 @@ SkyfillError
 │   ├── CarError                  framing of the CAR file
 │   │   ├── CarTruncated
 │   │   ├── CarHeaderInvalid
-│   │   ├── CidUnsupported
+│   │   ├── CarLengthInvalid      a length that isn't a minimal varint
+│   │   ├── CidUnsupported        not version 1, DAG-CBOR or raw, SHA-256
 │   │   └── BlockMismatch         a block's SHA-256 isn't its CID's
 │   ├── BlockMissing              referenced, not in the CAR: transient first of all
 │   ├── CommitError               the signed commit
@@ -41,7 +42,7 @@ SkyfillError
 │   │   └── SignatureInvalid
 │   └── MstError                  the tree of records
 │       ├── MstNodeMalformed      fields, types or encoding
-│       ├── MstNodeEmpty          an inner node without entries
+│       ├── MstNodeEmpty          without entries: an inner node without pointer, a root with one
 │       ├── MstKeyInvalid
 │       ├── MstKeyOrder           not strictly ascending, duplicates included
 │       ├── MstKeyOutOfBounds     a subtree's key lies outside its place
@@ -54,6 +55,7 @@ SkyfillError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 ErrorType = Literal[
@@ -112,19 +114,19 @@ class FencedError(SkyfillError):
 class SinkError(SkyfillError):
     """A store refused what it may not refuse."""
 
-    error_type = "sink_failed"
+    error_type: ClassVar[ErrorType] = "sink_failed"
 
 
 class IdentityError(SkyfillError):
     """An account can't be resolved to a PDS and a signing key."""
 
-    error_type = "data_unavailable"
+    error_type: ClassVar[ErrorType] = "data_unavailable"
 
 
 class IdentifierInvalid(IdentityError):
     """Neither a DID nor a handle."""
 
-    error_type = "validation_failed"
+    error_type: ClassVar[ErrorType] = "validation_failed"
 
 
 class IdentityNotFound(IdentityError):
@@ -146,19 +148,19 @@ class HandleMismatch(IdentityError):
 class IdentityUnreachable(IdentityError):
     """The directory or web server did not answer; trying again may help."""
 
-    error_type = "network_error"
+    error_type: ClassVar[ErrorType] = "network_error"
 
 
 class XrpcError(SkyfillError):
     """A host's answer that is not the wanted one, or no answer at all."""
 
-    error_type = "fetch_failed"
+    error_type: ClassVar[ErrorType] = "fetch_failed"
 
 
 class RepoUnavailable(XrpcError):
     """A terminal state of an account on its host."""
 
-    error_type = "data_unavailable"
+    error_type: ClassVar[ErrorType] = "data_unavailable"
 
 
 class RepoNotFound(RepoUnavailable):
@@ -180,7 +182,7 @@ class RepoDeactivated(RepoUnavailable):
 class RateLimited(XrpcError):
     """429. ``retry_after`` is in seconds, None where the host did not say."""
 
-    error_type = "rate_limit_error"
+    error_type: ClassVar[ErrorType] = "rate_limit_error"
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -190,33 +192,33 @@ class RateLimited(XrpcError):
 class HostUnreachable(XrpcError):
     """DNS, connect or TLS failed, or the connection was cut short."""
 
-    error_type = "network_error"
+    error_type: ClassVar[ErrorType] = "network_error"
 
 
 class HostTimeout(XrpcError):
     """No answer in time."""
 
-    error_type = "timeout_error"
+    error_type: ClassVar[ErrorType] = "timeout_error"
 
 
 class AddressForbidden(XrpcError):
     """A private, loopback or link-local address, or plain http, while these are not allowed."""
 
-    error_type = "scope_violation"
+    error_type: ClassVar[ErrorType] = "scope_violation"
 
 
 class UnexpectedResponse(XrpcError):
     """Any other status or body. ``status`` is the HTTP status."""
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, headers)
         self.status = status
 
 
 class RepoError(SkyfillError):
     """A repository that does not prove itself."""
 
-    error_type = "verification_failed"
+    error_type: ClassVar[ErrorType] = "verification_failed"
 
 
 class CarError(RepoError):
@@ -231,8 +233,12 @@ class CarHeaderInvalid(CarError):
     """Not a CAR version 1 header with at least one root."""
 
 
+class CarLengthInvalid(CarError):
+    """A length in the CAR is not a minimal varint of at most nine bytes."""
+
+
 class CidUnsupported(CarError):
-    """A CID that is not version 1, SHA-256."""
+    """A CID that is not version 1, DAG-CBOR or raw, SHA-256."""
 
 
 class BlockMismatch(CarError):
@@ -272,7 +278,7 @@ class MstNodeMalformed(MstError):
 
 
 class MstNodeEmpty(MstError):
-    """An inner node without entries."""
+    """An inner node without entries and pointer, or a root that has a pointer alone."""
 
 
 class MstKeyInvalid(MstError):
@@ -306,4 +312,4 @@ class MstRecordIsNode(MstError):
 class RecordInvalid(SkyfillError):
     """One record is in its place but is not valid atproto data; the rest of the repository is fine."""
 
-    error_type = "validation_failed"
+    error_type: ClassVar[ErrorType] = "validation_failed"

@@ -1,0 +1,194 @@
+"""Topics with the settings that delivery relies on. Creating them is idempotent; changing them is refused.
+
+Known groups get offset 0 while a topic is still empty, so that a missing offset later always means trouble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from messaging.clients import MESSAGE_BYTES
+from messaging.names import Names
+from schemas.errors import DeploymentError, OffsetsMissing, TopicMismatch
+from schemas.settings import KafkaSettings
+
+_DAY = 24 * 3600 * 1000
+_TIMEOUT = 30.0
+_LEAST_OFFSET_RETENTION_DAYS = 30
+_COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(_DAY)}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it has to be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def topics(kafka: KafkaSettings) -> list[Topic]:
+    """All topics of a deployment."""
+    names, parts = Names(kafka.topic_prefix), kafka.partitions
+    month, week = {"retention.ms": str(30 * _DAY)}, {"retention.ms": str(7 * _DAY)}
+    for_ever = {"retention.ms": "-1", "retention.bytes": "-1"}
+    large = {"max.message.bytes": str(MESSAGE_BYTES)}
+    return [
+        Topic(names.jobs, 1, month | large),
+        Topic(names.job_specs, 1, _COMPACTED | large),
+        Topic(names.plans, parts.repos, _COMPACTED),
+        Topic(names.dids, parts.dids, for_ever),
+        Topic(names.dids_retry, parts.dids, for_ever),
+        Topic(names.records, parts.records, week | large),
+        Topic(names.outcomes, parts.outcomes, month | large),
+        Topic(names.deadletter, parts.deadletter, month | large),
+        Topic(names.ledger, parts.outcomes, _COMPACTED | large),
+        Topic(names.job_status, parts.outcomes, _COMPACTED | large),
+        Topic(names.repos, parts.repos, _COMPACTED),
+        Topic(names.rates, parts.outcomes, {"retention.ms": str(_DAY)}),
+    ]
+
+
+def create_topics(client: AdminClient, kafka: KafkaSettings) -> list[str]:
+    """Makes what is missing and returns the names of the topics made.
+
+    Raises TopicMismatch where a topic exists with another partition count, and OffsetsMissing where a
+    group has lost its place in a topic that already holds messages.
+    """
+    wanted = topics(kafka)
+    made = []
+    futures = client.create_topics(
+        [
+            NewTopic(t.name, t.partitions, replication_factor=kafka.replication_factor, config=dict(t.config))
+            for t in wanted
+        ]
+    )
+    for name, future in futures.items():
+        try:
+            future.result(_TIMEOUT)
+            made.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise DeploymentError(f"topic {name} can't be made: {error.args[0].str()}") from error
+    check_topics(client, wanted)
+    _place_groups(client, Names(kafka.topic_prefix))
+    return made
+
+
+def check_topics(client: AdminClient, wanted: Iterable[Topic]) -> None:
+    """Raises TopicMismatch unless all exist with the wanted partition counts."""
+    existing = client.list_topics(timeout=_TIMEOUT).topics
+    for topic in wanted:
+        found = existing.get(topic.name)
+        if found is None or not found.partitions:
+            raise TopicMismatch(f"topic {topic.name} does not exist; run `skyfill topics create`")
+        if len(found.partitions) != topic.partitions:
+            raise TopicMismatch(
+                f"topic {topic.name} has {len(found.partitions)} partitions, the settings say "
+                f"{topic.partitions}; keys would move, so this can't be changed in place: set "
+                f"kafka.partitions to what the topic has, or let all jobs end, stop the processes, delete "
+                f"the topics under this prefix and run `skyfill topics create`"
+            )
+
+
+def topic_id(client: AdminClient, topic: str) -> str:
+    """The topic's UUID as 32 hexadecimal digits: another one after the topic was deleted and made again."""
+    described = client.describe_topics(TopicCollection([topic]))[topic].result(_TIMEOUT)
+    return f"{int(described.topic_id) & (2**128 - 1):032x}"
+
+
+def end_offsets(
+    client: AdminClient, topic: str, partitions: Iterable[int], *, committed: bool = True
+) -> dict[int, int]:
+    """The end of each partition: of what is committed, or of all that was written."""
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    return _list_offsets(client, topic, partitions, OffsetSpec.latest(), level)
+
+
+def begin_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The first offset still kept, of each partition."""
+    return _list_offsets(client, topic, partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+
+
+def _list_offsets(
+    client: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
+) -> dict[int, int]:
+    request = {TopicPartition(topic, p): spec for p in partitions}
+    futures = client.list_offsets(request, isolation_level=level, request_timeout=_TIMEOUT)
+    return {tp.partition: future.result(_TIMEOUT).offset for tp, future in futures.items()}
+
+
+def committed_offsets(
+    client: AdminClient, group: str, topic: str, partitions: Iterable[int]
+) -> dict[int, int]:
+    """Offsets that a group has committed; a partition without one is absent."""
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
+    found = client.list_consumer_group_offsets([wanted])[group].result(_TIMEOUT)
+    return {tp.partition: tp.offset for tp in found.topic_partitions if tp.offset != OFFSET_INVALID}
+
+
+def _place_groups(client: AdminClient, names: Names) -> None:
+    existing = client.list_topics(timeout=_TIMEOUT).topics
+    for group, group_topics in names.groups().items():
+        start = []
+        for topic in group_topics:
+            partitions = list(existing[topic].partitions)
+            placed = committed_offsets(client, group, topic, partitions)
+            missing = [p for p in partitions if p not in placed]
+            if not missing:
+                continue
+            written = [
+                p for p, end in end_offsets(client, topic, missing, committed=False).items() if end > 0
+            ]
+            if written:
+                raise OffsetsMissing(missing_offsets_text(group, topic, written))
+            start += [TopicPartition(topic, p, 0) for p in missing]
+        if start:
+            request = [ConsumerGroupTopicPartitions(group, start)]
+            client.alter_consumer_group_offsets(request)[group].result(_TIMEOUT)
+
+
+def missing_offsets_text(group: str, topic: str, partitions: Iterable[int]) -> str:
+    """What an operator has to know and do when a group lost its place."""
+    listed = ", ".join(map(str, sorted(partitions)))
+    return (
+        f"group {group} has no committed offset for {topic} [{listed}], though messages lie there. The "
+        f"broker forgot it (offsets.retention.minutes), or the group is new to old topics. To take up the "
+        f"oldest messages kept, set the offsets with Kafka's own tool while the group is stopped: "
+        f"kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute"
+    )
+
+
+def check_offset_retention(client: AdminClient, kafka: KafkaSettings) -> None:
+    """Raises DeploymentError where the broker forgets idle groups' offsets within 30 days."""
+    if kafka.allow_short_offset_retention:
+        return
+    controller = client.describe_cluster().result(_TIMEOUT).controller
+    resource = ConfigResource(ResourceType.BROKER, str(controller.id))
+    try:
+        entry = client.describe_configs([resource])[resource].result(_TIMEOUT)["offsets.retention.minutes"]
+    except (KafkaException, KeyError):
+        return  # a hosted broker may keep its configuration to itself
+    days = int(entry.value) / 1440
+    if days < _LEAST_OFFSET_RETENTION_DAYS:
+        raise DeploymentError(
+            f"the broker forgets the offsets of an idle group after {days:.0f} days, and with them what was "
+            f"done; set offsets.retention.minutes to 43200 or more, or accept the risk with "
+            f"SKYFILL_KAFKA__ALLOW_SHORT_OFFSET_RETENTION=true"
+        )

@@ -1,0 +1,109 @@
+"""The transactional publisher: what a process writes becomes visible with its offsets, or not at all.
+
+Crash-only: after any error of a transaction call the process ends, and its successor with the same
+transactional id aborts what was left open. There is no way back to a half-made transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from messaging.partitioner import partition_for
+from schemas.errors import FencedError
+
+_POLL_EVERY = 500
+_CALL_TIMEOUT = 30.0
+_RETRIES = 5
+
+
+class TransactionalPublisher:
+    """Life: `open` once, then `publish` and `commit` by turns, from one thread at a time; `close`."""
+
+    def __init__(self, producer: Producer, partitions: dict[str, int]) -> None:
+        """`producer` has a transactional.id; `partitions` are the counts of the topics it writes to."""
+        self._producer = producer
+        self._partitions = partitions
+        self._in_transaction = False
+        self._since_poll = 0
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether something was published since the last commit."""
+        return self._in_transaction
+
+    def open(self) -> None:
+        """Fences the predecessor of the same transactional id and aborts what it left open."""
+        self._call(self._producer.init_transactions, 60.0)
+
+    def publish(self, topic: str, key: str, value: bytes | None) -> None:
+        """Adds one message to the transaction; None is a compacted topic's tombstone. Waits for room."""
+        self.publish_all(topic, key, (value,))
+
+    def publish_all(self, topic: str, key: str, values: Sequence[bytes | None]) -> None:
+        """Adds messages of one key, in their order."""
+        self._begin()
+        partition, encoded = partition_for(key, self._partitions[topic]), key.encode()
+        for value in values:
+            self._produce(topic, partition, encoded, value)
+
+    def commit(self, offsets: Sequence[TopicPartition] = (), consumer: Consumer | None = None) -> None:
+        """Makes all visible, together with the offsets of `consumer`'s group. FencedError: end the process.
+
+        The group's metadata is taken here, so the caller has to hold whatever keeps a rebalance out.
+        """
+        if offsets:
+            assert consumer is not None
+            self._begin()
+            group = consumer.consumer_group_metadata()
+            # Without a member id the broker would accept offsets of anybody: the group was lost just now.
+            if not consumer.memberid():
+                raise FencedError("this process is no longer a member of its group")
+            self._call(self._producer.send_offsets_to_transaction, list(offsets), group, _CALL_TIMEOUT)
+        if self._in_transaction:
+            self._call(self._producer.commit_transaction, _CALL_TIMEOUT)
+            self._in_transaction = False
+
+    def abort(self) -> None:
+        """Drops what was published since the last commit."""
+        if self._in_transaction:
+            self._call(self._producer.abort_transaction, _CALL_TIMEOUT)
+            self._in_transaction = False
+
+    def queued(self) -> int:
+        """Messages that the broker has not acknowledged yet."""
+        return len(self._producer)
+
+    def _begin(self) -> None:
+        if not self._in_transaction:
+            self._call(self._producer.begin_transaction)
+            self._in_transaction = True
+
+    def _produce(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition)
+                break
+            except BufferError:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                raise FencedError(f"a message was refused: {error.args[0].str()}") from error
+        self._since_poll += 1
+        if self._since_poll >= _POLL_EVERY:
+            self._since_poll = 0
+            self._producer.poll(0)
+
+    @staticmethod
+    def _call(function: Any, *args: Any) -> None:
+        for attempt in range(_RETRIES):
+            try:
+                function(*args)
+                return
+            except KafkaException as error:
+                kafka_error = error.args[0]
+                if not kafka_error.retriable() or attempt == _RETRIES - 1:
+                    raise FencedError(
+                        f"{function.__name__} failed: {kafka_error.str()} ({kafka_error.name()})"
+                    ) from error

@@ -1,0 +1,198 @@
+"""The `backfill` document: what a user asks for. Every key has a default, a description and a bound.
+
+The keys of the proposal keep their names; what skyfill adds stands beside them. A document is immutable
+once its job has started, so everything downstream may rely on it.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SHORT_NAMES = {
+    "post": "app.bsky.feed.post",
+    "reply": "app.bsky.feed.post",
+    "repost": "app.bsky.feed.repost",
+    "like": "app.bsky.feed.like",
+    "follow": "app.bsky.graph.follow",
+    "block": "app.bsky.graph.block",
+}
+"""Short record types and their collections. A reply is a post with `reply`, a post one without."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_NSID = r"[a-zA-Z][a-zA-Z0-9-]{0,62}(\.[a-zA-Z0-9-]{1,63})+"
+RECORD_TYPE_PATTERN = rf"^({'|'.join(SHORT_NAMES)}|{_NSID}(\.\*)?)$"
+
+
+class Section(BaseModel):
+    """A mapping of the document; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InlineSource(Section):
+    """Accounts written into the document."""
+
+    type: Literal["inline"]
+    dids: list[str] = Field(min_length=1, description="DIDs or handles.")
+
+
+class FileSource(Section):
+    """Accounts from a text file (one a line), a CSV file or a Parquet file."""
+
+    type: Literal["file"]
+    path: str = Field(
+        min_length=1, description="A .txt, .csv or .parquet file; relative to where the job runs."
+    )
+    column: str | None = Field(
+        None,
+        description="The CSV or Parquet column that holds DIDs or handles; `did` or `handle` when absent.",
+    )
+
+
+class SqliteSource(Section):
+    """Accounts from a SQLite database, opened read-only."""
+
+    type: Literal["sqlite"]
+    path: str = Field(min_length=1, description="The database file.")
+    query: str = Field(
+        "SELECT did FROM dids", description="A SELECT whose first column holds DIDs or handles."
+    )
+
+
+Source = Annotated[InlineSource | FileSource | SqliteSource, Field(discriminator="type")]
+
+
+class TimeRange(Section):
+    """Whole days in UTC, both ends included."""
+
+    start_date: date | None = Field(None, description="First day; absent: from the beginning.")
+    end_date: date | None = Field(None, description="Last day; absent: no end.")
+    by: Literal["created_at", "rkey"] = Field(
+        "created_at",
+        description="What dates a record: its createdAt (the TID where that is unusable), or the TID alone.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start_date and self.end_date and self.end_date < self.start_date:
+            raise ValueError("end_date lies before start_date; swap them or drop one")
+        return self
+
+
+class Processing(Section):
+    """How hard to work."""
+
+    batch_size: int = Field(
+        5000,
+        ge=1,
+        le=50_000,
+        description="Accounts that the planner resolves and publishes in one transaction.",
+    )
+    max_concurrent_pds: int = Field(
+        32, ge=1, le=4096, description="Hosts that one worker fetches from at once."
+    )
+    max_concurrent_per_pds: int = Field(8, ge=1, le=256, description="Downloads from one host at once.")
+    requests_per_second: float = Field(
+        10, gt=0, le=10_000, description="Requests a second to one host, however much it would allow."
+    )
+    max_retries: int = Field(
+        3, ge=0, le=100, description="Further attempts for an account after one that may yet succeed."
+    )
+    strategy: Literal["repo"] = Field(
+        "repo", description="How records come: `repo` is one CAR per account (getRepo)."
+    )
+    timeout_seconds: float = Field(
+        300, gt=0, le=86_400, description="One download may be silent for a tenth of this and last this long."
+    )
+
+
+class ParquetStorage(Section):
+    """Parquet files in a folder."""
+
+    type: Literal["parquet"]
+    path: str = Field(min_length=1, description="The folder; made if it does not exist.")
+
+
+class DynamoDBStorage(Section):
+    """Items in a DynamoDB table keyed did + collection/rkey."""
+
+    type: Literal["dynamodb"]
+    table_name: str = Field(
+        "backfill_results",
+        min_length=3,
+        max_length=255,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="The table.",
+    )
+    region: str | None = Field(None, description="AWS region; absent: the usual AWS configuration decides.")
+
+
+Storage = Annotated[ParquetStorage | DynamoDBStorage, Field(discriminator="type")]
+
+
+class Monitoring(Section):
+    """What to watch, and how loudly to speak."""
+
+    prometheus_port: int = Field(
+        8000,
+        ge=0,
+        le=65_535,
+        description="First metrics port of the processes of one machine; 0: any free ports.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+    alert_on_failure: bool = Field(
+        True, description="Log at ERROR, once, when the job ends other than complete."
+    )
+
+
+class Backfill(Section):
+    """One job: which accounts, which of their records, how, and where to."""
+
+    name: str = Field("backfill", max_length=100, pattern=NAME_PATTERN, description="Begins the job's id.")
+    version: Literal["1.0"] = Field("1.0", description="Version of this document's form.")
+    source: Source = Field(description="Where the accounts come from.")
+    record_types: list[Annotated[str, Field(pattern=RECORD_TYPE_PATTERN)]] = Field(
+        default_factory=list,
+        description="Collections (`app.bsky.feed.post`), families (`app.bsky.feed.*`) or short names "
+        "(post, reply, repost, like, follow, block); empty or absent: all.",
+    )
+    time_range: TimeRange | None = Field(None, description="Which days; absent: all.")
+    uris: list[str] = Field(default_factory=list, description="Only these at:// URIs; empty or absent: all.")
+    processing: Processing = Field(default_factory=Processing)
+    storage: list[Storage] = Field(min_length=1, description="One store or a list; each record goes to all.")
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_as_text(cls, version: object) -> object:
+        return str(version) if isinstance(version, int | float) else version
+
+    @field_validator("storage", mode="before")
+    @classmethod
+    def _one_or_many(cls, storage: object) -> object:
+        return [storage] if isinstance(storage, dict) else storage
+
+    @field_validator("record_types", mode="before")
+    @classmethod
+    def _absent_is_all(cls, record_types: object) -> object:
+        return [] if record_types is None else record_types
+
+    @field_validator("uris")
+    @classmethod
+    def _uris_name_records(cls, uris: list[str]) -> list[str]:
+        for uri in uris:
+            if not uri.startswith("at://did:") or uri.count("/") != 4:
+                raise ValueError(f"{uri!r} is not at://DID/collection/rkey")
+        return uris
+
+    def absolute(self, folder: Path) -> Backfill:
+        """The same document, relative paths resolved against `folder`: it is read elsewhere."""
+        data = self.model_dump(mode="json")
+        for section in [data["source"], *data["storage"]]:
+            if "path" in section and "://" not in section["path"]:
+                section["path"] = str((folder / Path(section["path"]).expanduser()).resolve())
+        return Backfill.model_validate(data)

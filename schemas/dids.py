@@ -1,0 +1,27 @@
+"""Topics `dids` and `dids.retry`: one task per account, keyed by the origin of its PDS."""
+
+from __future__ import annotations
+
+from schemas.message import Count, Instant, Message
+
+
+class DidTask(Message):
+    """Fetch this account's repository for this job."""
+
+    job_id: str
+    did: str
+    handle: str | None = None
+    pds: str
+    """Canonical origin of the host, e.g. `https://pds.example.com`."""
+    signing_key: str
+    """The account's `#atproto` key as a did:key."""
+    attempt: Count = 1
+    """1 for the first; one more each time a failure sends the task round again."""
+    replay: Count = 0
+    """How often the account's dead letter was replayed; 0 for the first life."""
+    moves: Count = 0
+    """How often the task followed the account to another host."""
+    first_tried_at: Instant | None = None
+    not_before: Instant | None = None
+    """Not due before this; absent: at once."""
+    since: str | None = None

@@ -1,0 +1,90 @@
+"""Topics `ledger` and `job-status`: exact counts per job, keyed by job id, compacted.
+
+`Ledger` is the tracker's own state, `JobStatus` what everybody reads; both are written in the transaction
+that commits the outcomes they count.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.message import Count, Instant, Message
+
+Status = Literal["queued", "processing", "paused", "complete", "partial_success", "error", "cancelled"]
+FINAL: frozenset[Status] = frozenset({"complete", "partial_success", "error", "cancelled"})
+
+
+class Counts(Message):
+    """Accounts by what became of them, and what they brought."""
+
+    completed: Count = 0
+    skipped: Count = 0
+    unavailable: Count = 0
+    failed: Count = 0
+    cancelled: Count = 0
+    retrying: Count = 0
+    """Accounts that failed at least once and still have attempts left."""
+    records: Count = 0
+    bytes: Count = 0
+    by_type: dict[str, int] = Field(default_factory=dict)
+    """Records by collection."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Records not published, by reason."""
+    errors: dict[str, int] = Field(default_factory=dict)
+    """Attempts that failed, by error type."""
+
+    @property
+    def terminal(self) -> int:
+        """Accounts that are done with, one way or another."""
+        return self.completed + self.skipped + self.unavailable + self.failed + self.cancelled
+
+
+class Ledger(Message):
+    """All that the tracker must remember of a job."""
+
+    job_id: str
+    name: str | None = None
+    state: Literal["unknown", "active", "paused", "cancelled", "rejected", "source_failed"] = "unknown"
+    detail: str | None = None
+    planned: Count = 0
+    duplicates: Count = 0
+    plan_finished: bool = False
+    totals: Counts = Counts()
+    hosts: dict[str, Counts] = Field(default_factory=dict)
+    reasons: dict[str, int] = Field(default_factory=dict)
+    """Accounts that ended unavailable or failed, by reason."""
+    submitted_at: Instant | None = None
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+
+
+class JobStatus(Message):
+    """A job as its user sees it."""
+
+    job_id: str
+    name: str | None = None
+    status: Status
+    detail: str | None = None
+    total: Count = 0
+    """Accounts planned so far; final once `plan_finished`."""
+    duplicates: Count = 0
+    plan_finished: bool = False
+    totals: Counts = Counts()
+    hosts: dict[str, Counts] = Field(default_factory=dict)
+    reasons: dict[str, int] = Field(default_factory=dict)
+    submitted_at: Instant | None = None
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    updated_at: Instant
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self.status in FINAL
+
+    @property
+    def outstanding(self) -> int:
+        """Planned accounts without a terminal outcome."""
+        return self.total - self.totals.terminal

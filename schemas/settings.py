@@ -1,0 +1,159 @@
+"""Settings of the processes: defaults < file < SKYFILL_* environment < flags. One model for all of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+SETTINGS_FILE = "SKYFILL_SETTINGS_FILE"
+"""Environment variable that names a YAML file of settings."""
+
+
+class Group(BaseModel):
+    """A group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Partitions(Group):
+    """Partition counts, fixed for a topic's life. `jobs` and `job-specs` always have one."""
+
+    dids: int = Field(
+        16, ge=1, le=1024, description="Of `dids` and `dids.retry`: the most workers that share the work."
+    )
+    records: int = Field(
+        16, ge=1, le=1024, description="Of `records`: the most sinks of a kind that share the work."
+    )
+    outcomes: int = Field(4, ge=1, le=64, description="Of `outcomes`, `ledger` and `job-status`.")
+    deadletter: int = Field(4, ge=1, le=64, description="Of `deadletter`.")
+    repos: int = Field(4, ge=1, le=64, description="Of `repos` and `plans`.")
+
+
+class KafkaSettings(Group):
+    """The broker, and what lies on it."""
+
+    bootstrap_servers: str | None = Field(
+        None, description="host:port,…; absent: `run`, `up` and `demo` embed a broker."
+    )
+    topic_prefix: str = Field("skyfill.", description="Begins every topic, group and transactional id.")
+    replication_factor: int = Field(-1, description="Of new topics; -1: the broker's default.")
+    partitions: Partitions = Partitions()
+    client: dict[str, Any] = Field(
+        default_factory=dict, description="Passed to every Kafka client untouched (TLS, SASL, …)."
+    )
+    session_timeout_seconds: float = Field(
+        10, ge=1, le=300, description="A silent process loses its partitions after this."
+    )
+    transaction_timeout_seconds: float = Field(
+        30, ge=5, le=900, description="An abandoned transaction is aborted after this."
+    )
+    commit_interval_seconds: float = Field(
+        1, gt=0, le=60, description="How often a worker commits its transaction."
+    )
+    allow_short_offset_retention: bool = Field(
+        False, description="Start even where the broker forgets idle groups' offsets within 30 days."
+    )
+
+
+class NetworkSettings(Group):
+    """How to reach the AT Protocol network."""
+
+    plc_url: str = Field("https://plc.directory", description="The PLC directory.")
+    relay_url: str = Field("https://bsky.network", description="The relay.")
+    allow_private_hosts: bool = Field(
+        False, description="Let documents, redirects and handles lead to private addresses and plain http."
+    )
+    contact: str = Field(
+        "", description="Said in the User-Agent: a mail address or URL where a host's operator reaches you."
+    )
+    plc_concurrency: int = Field(16, ge=1, le=256, description="Resolutions at once.")
+
+
+class DynamoDBSettings(Group):
+    """DynamoDB means AWS, with the usual credential chain, unless an endpoint is set."""
+
+    endpoint_url: str | None = Field(None, description="Another endpoint, e.g. DynamoDB Local.")
+
+
+class WorkerSettings(Group):
+    """One stream worker."""
+
+    memory_bytes: int = Field(512 * 2**20, ge=2**24, description="Budget for downloads in flight.")
+    spool_bytes: int = Field(32 * 2**20, ge=2**16, description="A CAR beyond this goes to a temporary file.")
+    window_tasks: int = Field(
+        20_000, ge=1, le=20_000, description="Offsets a partition may be read ahead of its commit."
+    )
+
+
+class SinkSettings(Group):
+    """One sink process."""
+
+    flush_rows: int = Field(200_000, ge=1, description="Rows in a Parquet file at the most.")
+    flush_bytes: int = Field(
+        64 * 2**20, ge=2**10, description="Bytes of rows buffered for one Parquet file at the most."
+    )
+    flush_seconds: float = Field(
+        30, gt=0, le=3600, description="Age at which buffered rows are written all the same."
+    )
+    buffer_bytes: int = Field(256 * 2**20, ge=2**20, description="Bytes buffered over all files at the most.")
+
+
+class PlannerSettings(Group):
+    """The planner."""
+
+    tasks_per_partition: int = Field(
+        3000, ge=1, le=20_000, description="A job with more unfinished tasks a partition gets no new chunk."
+    )
+    chunk_seconds: float = Field(5, gt=0, le=300, description="A chunk ends early after resolving this long.")
+
+
+class Settings(BaseSettings):
+    """All settings. `SKYFILL_KAFKA__BOOTSTRAP_SERVERS` sets kafka.bootstrap_servers, and so on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SKYFILL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Field(
+        Path(".skyfill"), description="Where embedded servers, logs and temporary files live."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+    worker_slot: int | None = Field(
+        None, ge=0, description="Which of its kind's transactional ids a worker or sink process takes."
+    )
+    kafka: KafkaSettings = KafkaSettings()
+    network: NetworkSettings = NetworkSettings()
+    dynamodb: DynamoDBSettings = DynamoDBSettings()
+    worker: WorkerSettings = WorkerSettings()
+    sink: SinkSettings = SinkSettings()
+    planner: PlannerSettings = PlannerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before environment before file."""
+        return (
+            init_settings,
+            env_settings,
+            YamlConfigSettingsSource(settings_cls, yaml_file=os.environ.get(SETTINGS_FILE)),
+        )
