@@ -6,6 +6,10 @@ import logging
 import os
 from typing import NoReturn
 
+from confluent_kafka import KafkaException
+
+from schemas.errors import FencedError, SkyfillError
+
 EXIT_CODE = 75
 """EX_TEMPFAIL: start me again."""
 _log = logging.getLogger("skyfill")
@@ -14,5 +18,19 @@ _log = logging.getLogger("skyfill")
 def end_process(reason: str) -> NoReturn:
     """Logs and leaves at once: no clean-up may touch Kafka or a store after the place is lost."""
     _log.warning("ending this process: %s; its successor takes up from the last commit", reason)
+    _leave(EXIT_CODE)
+
+
+def end_with(error: BaseException) -> NoReturn:
+    """The end of a process that met `error`; a restart helps unless a user has to mend something."""
+    if isinstance(error, FencedError) or not isinstance(error, SkyfillError):
+        if not isinstance(error, SkyfillError | KafkaException):
+            _log.error("unexpected error", exc_info=error)
+        end_process(f"{type(error).__name__}: {error}")
+    _log.error("%s: %s", type(error).__name__, error)
+    _leave(1)
+
+
+def _leave(code: int) -> NoReturn:
     logging.shutdown()
-    os._exit(EXIT_CODE)
+    os._exit(code)

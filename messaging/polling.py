@@ -29,7 +29,7 @@ class Polled(NamedTuple):
     """Partitions read to their present read-committed end, and that position."""
 
 
-_PASSING = frozenset(
+PASSING = frozenset(
     {
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
@@ -84,5 +84,5 @@ def _judge(error: KafkaError, topic: str | None, partition: int | None) -> None:
             f"deleted before they were read. Raise the topic's retention; to go on with what is left, stop "
             f"the group's processes and set its offsets with kafka-consumer-groups --reset-offsets"
         )
-    if error.code() not in _PASSING and not error.retriable():
+    if error.code() not in PASSING and not error.retriable():
         raise DeploymentError(f"reading {topic} [{partition}] failed: {error.str()} ({error.name()})")

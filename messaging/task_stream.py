@@ -30,7 +30,7 @@ class Task(NamedTuple):
 
 
 class TaskStream:
-    """Life: made; `poll` by one thread; `held`, `finish`, `offsets`, `mark_committed` under `lock`; `close`."""
+    """Life: `poll` by one thread; `held`, `finish`, `offsets`, `mark_committed` under `lock`; `close`."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class TaskStream:
         companion: str,
         *,
         lock: threading.RLock,
-        before_revoke: Callable[[], None],
+        before_revoke: Callable[[Sequence[tuple[str, int]]], None],
         window_limit: int = LIMIT,
     ) -> None:
-        """`before_revoke` commits what is open; it runs under `lock` while all partitions are still held."""
+        """`before_revoke` is told what goes and commits what is open, under `lock`, all still held."""
         self._lock = lock
         self._before_revoke = before_revoke
         self._limit = window_limit
@@ -100,6 +100,10 @@ class TaskStream:
         """Offsets that are finished and lie above the committed one."""
         return sum(window.span - window.in_flight for window in self._windows.values())
 
+    def full(self, topic: str) -> set[int]:
+        """Partitions of `topic` that are not read on until older tasks finish."""
+        return {partition for name, partition in self._paused if name == topic}
+
     def close(self) -> None:
         """Leaves the group."""
         self.membership.close()
@@ -115,7 +119,7 @@ class TaskStream:
     def revoking(self, partitions: Sequence[tuple[str, int]]) -> None:
         """See messaging.membership.Owner."""
         with self._lock:
-            self._before_revoke()
+            self._before_revoke(partitions)
             for place in partitions:
                 self._windows.pop(place, None)
                 self._epochs.pop(place, None)

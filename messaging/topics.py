@@ -5,8 +5,11 @@ Known groups get offset 0 while a topic is still empty, so that a missing offset
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -25,11 +28,14 @@ from confluent_kafka.cimpl import NewTopic
 
 from messaging.clients import MESSAGE_BYTES
 from messaging.names import Names
+from messaging.polling import PASSING
 from schemas.errors import DeploymentError, OffsetsMissing, TopicMismatch
 from schemas.settings import KafkaSettings
 
+T = TypeVar("T")
 _DAY = 24 * 3600 * 1000
 _TIMEOUT = 30.0
+_PATIENCE = 5.0
 _LEAST_OFFSET_RETENTION_DAYS = 30
 _COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(_DAY)}
 
@@ -86,6 +92,7 @@ def create_topics(client: AdminClient, kafka: KafkaSettings) -> list[str]:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise DeploymentError(f"topic {name} can't be made: {error.args[0].str()}") from error
+    _await_metadata(client, made)
     check_topics(client, wanted)
     _place_groups(client, Names(kafka.topic_prefix))
     return made
@@ -130,8 +137,12 @@ def _list_offsets(
     client: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
 ) -> dict[int, int]:
     request = {TopicPartition(topic, p): spec for p in partitions}
-    futures = client.list_offsets(request, isolation_level=level, request_timeout=_TIMEOUT)
-    return {tp.partition: future.result(_TIMEOUT).offset for tp, future in futures.items()}
+
+    def ask() -> dict[int, int]:
+        futures = client.list_offsets(request, isolation_level=level, request_timeout=_PATIENCE)
+        return {tp.partition: future.result(_PATIENCE).offset for tp, future in futures.items()}
+
+    return _patiently(ask)
 
 
 def committed_offsets(
@@ -139,7 +150,11 @@ def committed_offsets(
 ) -> dict[int, int]:
     """Offsets that a group has committed; a partition without one is absent."""
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
-    found = client.list_consumer_group_offsets([wanted])[group].result(_TIMEOUT)
+    found = _patiently(
+        lambda: client.list_consumer_group_offsets([wanted], request_timeout=_PATIENCE)[group].result(
+            _PATIENCE
+        )
+    )
     return {tp.partition: tp.offset for tp in found.topic_partitions if tp.offset != OFFSET_INVALID}
 
 
@@ -160,8 +175,38 @@ def _place_groups(client: AdminClient, names: Names) -> None:
                 raise OffsetsMissing(missing_offsets_text(group, topic, written))
             start += [TopicPartition(topic, p, 0) for p in missing]
         if start:
-            request = [ConsumerGroupTopicPartitions(group, start)]
-            client.alter_consumer_group_offsets(request)[group].result(_TIMEOUT)
+            _place(client, ConsumerGroupTopicPartitions(group, start))
+
+
+def _await_metadata(client: AdminClient, made: list[str]) -> None:
+    """Brokers learn of a new topic one after the other."""
+    deadline = time.monotonic() + _TIMEOUT
+    while time.monotonic() < deadline:
+        known = client.list_topics(timeout=_TIMEOUT).topics
+        if all(name in known and known[name].partitions for name in made):
+            return
+        time.sleep(0.1)
+
+
+def _place(client: AdminClient, start: ConsumerGroupTopicPartitions) -> None:
+    def ask() -> None:
+        futures = client.alter_consumer_group_offsets([start], request_timeout=_PATIENCE)
+        futures[start.group_id].result(_PATIENCE)
+
+    _patiently(ask)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Asks again while the broker is still electing leaders and coordinators of what was just made."""
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            return ask()
+        except (KafkaException, FutureTimeout) as error:
+            passing = isinstance(error, FutureTimeout) or error.args[0].code() in PASSING
+            if not passing or time.monotonic() > deadline:
+                raise DeploymentError(f"the broker does not answer as it should: {error}") from error
+            time.sleep(0.1)
 
 
 def missing_offsets_text(group: str, topic: str, partitions: Iterable[int]) -> str:

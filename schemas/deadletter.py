@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Base64Bytes
-
 from schemas.errors import ErrorType
 from schemas.message import Count, Instant, Message
 
@@ -13,7 +11,7 @@ from schemas.message import Count, Instant, Message
 class DeadLetter(Message):
     """One thing that will not be tried again by itself."""
 
-    stage: Literal["plan", "fetch", "record", "sink"]
+    stage: Literal["plan", "fetch", "record", "track", "sink"]
     error_type: ErrorType
     reason: str
     detail: str = ""
@@ -24,6 +22,6 @@ class DeadLetter(Message):
     attempts: Count = 1
     payload: str | None = None
     """The command or task that failed, as the text it was."""
-    block: Base64Bytes | None = None
-    """The record's raw block, base64 in JSON."""
+    block: str | None = None
+    """The record's raw block, as base64."""
     at: Instant

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from schemas.message import Count, Instant, Message
 
@@ -17,7 +17,9 @@ FINAL: frozenset[Status] = frozenset({"complete", "partial_success", "error", "c
 
 
 class Counts(Message):
-    """Accounts by what became of them, and what they brought."""
+    """Accounts by what became of them, and what they brought. The tracker counts in place."""
+
+    model_config = ConfigDict(frozen=False)
 
     completed: Count = 0
     skipped: Count = 0
@@ -25,7 +27,7 @@ class Counts(Message):
     failed: Count = 0
     cancelled: Count = 0
     retrying: Count = 0
-    """Accounts that failed at least once and still have attempts left."""
+    """Accounts that failed at least once and still have attempts left; of the whole job, not by host."""
     records: Count = 0
     bytes: Count = 0
     by_type: dict[str, int] = Field(default_factory=dict)
@@ -42,7 +44,9 @@ class Counts(Message):
 
 
 class Ledger(Message):
-    """All that the tracker must remember of a job."""
+    """All that the tracker must remember of a job, which it changes in place."""
+
+    model_config = ConfigDict(frozen=False)
 
     job_id: str
     name: str | None = None
@@ -51,7 +55,7 @@ class Ledger(Message):
     planned: Count = 0
     duplicates: Count = 0
     plan_finished: bool = False
-    totals: Counts = Counts()
+    totals: Counts = Field(default_factory=Counts)
     hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
     """Accounts that ended unavailable or failed, by reason."""
@@ -71,7 +75,7 @@ class JobStatus(Message):
     """Accounts planned so far; final once `plan_finished`."""
     duplicates: Count = 0
     plan_finished: bool = False
-    totals: Counts = Counts()
+    totals: Counts = Field(default_factory=Counts)
     hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
     submitted_at: Instant | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +76,15 @@ class NetworkSettings(Group):
     contact: str = Field(
         "", description="Said in the User-Agent: a mail address or URL where a host's operator reaches you."
     )
+    handle_url: str | None = Field(
+        None, description="An XRPC host to ask for handles, instead of DNS and their web servers."
+    )
     plc_concurrency: int = Field(16, ge=1, le=256, description="Resolutions at once.")
+
+    @property
+    def user_agent(self) -> str:
+        """Names the project, and whom to write to."""
+        return f"skyfill/{version('skyfill')}" + (f" (+{self.contact})" if self.contact else "")
 
 
 class DynamoDBSettings(Group):

@@ -1,1 +1,1 @@
-"""."""
+"""Stream workers: processes that turn one topic's messages into another's."""

@@ -1,1 +1,1 @@
-"""."""
+"""Tasks to records: limit, download, verify, select, publish."""

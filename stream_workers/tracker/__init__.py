@@ -1,1 +1,1 @@
-"""."""
+"""Outcomes to exact job status."""

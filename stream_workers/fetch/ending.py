@@ -1,0 +1,81 @@
+"""How one go at a task may end. Each ending knows nothing of Kafka; `publish` turns it into messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas.dids import DidTask
+from schemas.errors import ErrorType, SkyfillError
+from stream_workers.fetch.budget import Spool
+from stream_workers.fetch.events import RepoEvents
+
+
+@dataclass
+class Fetched:
+    """The repository is verified and selected; `messages` are ready unless it is too large to hold."""
+
+    rev: str
+    commit: str
+    size: int
+    events: RepoEvents
+    messages: list[bytes] | None
+    spool: Spool
+    seconds: float
+
+
+@dataclass
+class Failed:
+    """No further attempt: `unavailable` is the account's own state, `failed` is ours to explain."""
+
+    status: Literal["unavailable", "failed"]
+    error_type: ErrorType
+    reason: str
+    detail: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Retry:
+    """Another attempt after `delay` seconds."""
+
+    error_type: ErrorType
+    reason: str
+    detail: str
+    delay: float
+    seconds: float = 0.0
+
+
+@dataclass
+class Requeued:
+    """`task` goes to the retry topic without spending an attempt: the account moved, its job is paused, or
+    it would only keep others here from being read."""
+
+    task: DidTask
+
+
+@dataclass
+class Cancelled:
+    """The job was cancelled before this account's turn."""
+
+
+@dataclass
+class Unreadable:
+    """What was delivered is not a task, or belongs to no job."""
+
+    reason: str
+    detail: str
+    payload: str
+    job_id: str | None = None
+    did: str | None = None
+
+
+Ending = Fetched | Failed | Retry | Requeued | Cancelled | Unreadable
+
+
+def failed(error: SkyfillError, seconds: float = 0.0) -> Failed:
+    """The ending of an error that no further attempt would mend."""
+    status: Literal["unavailable", "failed"] = (
+        "unavailable" if error.error_type == "data_unavailable" else "failed"
+    )
+    return Failed(status, error.error_type, error.reason, str(error), seconds)

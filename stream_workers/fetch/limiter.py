@@ -1,0 +1,127 @@
+"""How fast one host may be asked: what it advertises, what it punishes, and what the job allows.
+
+A host is one Kafka key, so exactly one worker holds its limiter and no coordination is needed.
+Times are seconds of the injected clock (since 1970); the functions compute, only `acquire` waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+_EPOCH_LIKE = 10**8
+"""A reset above this is seconds since 1970, below it seconds from now."""
+_LEAST_RATE = 0.2
+_CREEP = 1.02
+_UNTOLD_PAUSE = 2.0
+
+
+@dataclass
+class Window:
+    """What a host said of its present window."""
+
+    limit: int
+    remaining: int
+    reset_at: float
+
+
+class HostLimiter:
+    """Life: `acquire` before each request, `answered` or `refused` after it, `released` in any case."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`clock` gives seconds since 1970."""
+        self._clock, self._sleep = clock, sleep
+        self._window: Window | None = None
+        self._blocked_until = 0.0
+        self._learnt_rate: float | None = None
+        self._next_at: dict[str, float] = {}
+        self._next_learnt_at = 0.0
+        self._in_flight = 0
+
+    @property
+    def blocked_until(self) -> float:
+        """When the host may be asked again, after a 429; in the past if it may be."""
+        return self._blocked_until
+
+    async def acquire(self, job_id: str, rate: float) -> None:
+        """Waits for this job's turn at the host; `rate` is the job's requests per second."""
+        while (wait := self.delay(job_id, rate)) > 0:
+            await self._sleep(wait)
+        self.take(job_id, rate)
+
+    def delay(self, job_id: str, rate: float) -> float:
+        """Seconds until a request may be sent; 0: now."""
+        now = self._clock()
+        ready = max(self._blocked_until, self._next_at.get(job_id, 0.0))
+        if self._learnt_rate is not None:
+            ready = max(ready, self._next_learnt_at)
+        window = self._window
+        if window and window.reset_at > now and window.remaining - self._in_flight <= 0:
+            ready = max(ready, window.reset_at)
+        return max(0.0, ready - now)
+
+    def take(self, job_id: str, rate: float) -> None:
+        """A request is about to be sent."""
+        now = self._clock()
+        self._in_flight += 1
+        self._next_at[job_id] = max(now, self._next_at.get(job_id, 0.0)) + 1 / rate
+        if self._learnt_rate is not None:
+            self._next_learnt_at = max(now, self._next_learnt_at) + 1 / self._learnt_rate
+
+    def released(self) -> None:
+        """A request that was taken has its answer, or failed without one."""
+        self._in_flight -= 1
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """Any answer that is not a 429."""
+        self._read_window(headers)
+        if self._learnt_rate is not None:
+            self._learnt_rate *= _CREEP
+
+    def refused(self, headers: Mapping[str, str], retry_after: float | None, rate: float) -> None:
+        """A 429. Without a word on when to come back, the host is asked half as often as before."""
+        now = self._clock()
+        self._read_window(headers)
+        if retry_after is not None:
+            self._blocked_until = max(self._blocked_until, now + retry_after)
+        elif self._window and self._window.reset_at > now and self._window.remaining == 0:
+            self._blocked_until = max(self._blocked_until, self._window.reset_at)
+        elif now >= self._blocked_until:  # one lesson for all that were under way together
+            self._learnt_rate = max(_LEAST_RATE, (self._learnt_rate or rate) / 2)
+            self._blocked_until = now + _UNTOLD_PAUSE
+
+    def _read_window(self, headers: Mapping[str, str]) -> None:
+        limit = _number(headers.get("RateLimit-Limit"))
+        remaining = _number(headers.get("RateLimit-Remaining"))
+        reset = _number(headers.get("RateLimit-Reset"))
+        if limit is None or remaining is None or reset is None:
+            return
+        now = self._clock()
+        if reset < _EPOCH_LIKE:
+            reset_at = now + reset
+        else:  # the host's clock may differ from ours: what counts is the time from its Date on
+            reset_at = now + max(0.0, reset - (_http_date(headers.get("Date")) or now))
+        old = self._window
+        if old and abs(old.reset_at - reset_at) < 2:  # answers overtake each other
+            remaining = min(remaining, old.remaining)
+        self._window = Window(int(limit), int(remaining), reset_at)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _http_date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,228 @@
+"""Endings to messages: everything an account's go brought is published whole, then its task is finished.
+
+The lock is the task stream's: nobody else publishes, commits or rebalances meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import assert_never
+
+from messaging.names import Names
+from messaging.task_stream import Task, TaskStream
+from messaging.transactions import TransactionalPublisher
+from schemas.backfill import ParquetStorage, Storage
+from schemas.deadletter import DeadLetter
+from schemas.dids import DidTask
+from schemas.errors import FencedError
+from schemas.job_specs import JobSpec
+from schemas.outcomes import OutcomeStatus, RepoOutcome
+from schemas.records import sync_event
+from schemas.repos import RepoState
+from stream_workers.fetch.ending import Cancelled, Ending, Failed, Fetched, Requeued, Retry, Unreadable
+from stream_workers.fetch.schedule import Work
+
+_SLICE = 1000
+
+
+class Settler:
+    """Life: `settle` each ending, `commit` about once a second. For one thread, beside the consumer's."""
+
+    def __init__(
+        self,
+        names: Names,
+        stream: TaskStream,
+        publisher: TransactionalPublisher,
+        large: TransactionalPublisher,
+        lock: threading.RLock,
+        clock: Callable[[], float],
+    ) -> None:
+        """`large` takes repositories too large to hold, each in a transaction of its own."""
+        self._names, self._stream, self._lock, self._clock = names, stream, lock, clock
+        self._publisher, self._large = publisher, large
+        self._settled: list[Task] = []
+
+    def settle(self, work: Work, ending: Ending, spec: JobSpec | None, selection: str) -> bool:
+        """Publishes what the ending means, and finishes the task. False: its partition is no longer ours."""
+        with self._lock:
+            if not self._stream.held(work.task):
+                return False
+            if isinstance(ending, Fetched) and ending.messages is None:
+                self.commit()
+                self._publish(self._large, work, ending, spec, selection)
+                self._commit_on(self._large)
+            else:
+                self._publish(self._publisher, work, ending, spec, selection)
+            return True
+
+    def commit(self) -> None:
+        """Commits the open transaction with the offsets of all it settled. FencedError: end the process."""
+        with self._lock:
+            self._commit_on(self._publisher)
+
+    def _commit_on(self, publisher: TransactionalPublisher) -> None:
+        offsets = self._stream.offsets()
+        if not offsets and not publisher.in_transaction:
+            return
+        if not all(self._stream.held(task) for task in self._settled):
+            raise FencedError("a partition went away while its transaction was open")
+        publisher.commit(offsets, self._stream.membership.consumer)
+        self._stream.mark_committed(offsets)
+        self._settled.clear()
+
+    def _publish(
+        self,
+        publisher: TransactionalPublisher,
+        work: Work,
+        ending: Ending,
+        spec: JobSpec | None,
+        selection: str,
+    ) -> None:
+        task = work.did_task
+        match ending:
+            case Fetched():
+                assert spec is not None
+                self._publish_repo(publisher, task, ending, spec, selection)
+            case Failed():
+                self._outcome(publisher, self._of_failure(task, ending.status, ending))
+                if ending.status == "failed":
+                    self._dead_letter(publisher, task, ending)
+            case Retry():
+                due = self._now() + timedelta(seconds=ending.delay)
+                self._outcome(publisher, self._of_failure(task, "retrying", ending))
+                self._requeue(
+                    publisher,
+                    task.model_copy(
+                        update={
+                            "attempt": task.attempt + 1,
+                            "not_before": due,
+                            "first_tried_at": task.first_tried_at or self._now(),
+                        }
+                    ),
+                )
+            case Requeued():
+                self._requeue(publisher, ending.task)
+            case Cancelled():
+                self._outcome(publisher, self._outcome_of(task, "cancelled"))
+            case Unreadable():
+                self._unreadable(publisher, work, ending)
+            case _:
+                assert_never(ending)
+        self._stream.finish(work.task)
+        self._settled.append(work.task)
+
+    def _publish_repo(
+        self, publisher: TransactionalPublisher, task: DidTask, got: Fetched, spec: JobSpec, selection: str
+    ) -> None:
+        names, now = self._names, self._now()
+        for events in _slices(got.events if got.messages is None else got.messages):
+            publisher.publish_all(names.records, task.did, events)
+        records, broken = sum(got.events.records.values()), got.events.broken
+        marker = sync_event(task.did, int(self._clock() * 1e6), task.job_id, got.rev, records, selection)
+        publisher.publish(names.records, task.did, marker)
+        for letter in broken:
+            publisher.publish(names.deadletter, task.did, letter.encode())
+        outcome = self._outcome_of(
+            task,
+            "completed",
+            strategy="repo",
+            proof="commit",
+            rev=got.rev,
+            records=dict(got.events.records),
+            dropped=dict(got.events.dropped),
+            undated=got.events.undated,
+            bytes=got.size,
+            seconds=got.seconds,
+            fetched_at=now,
+        )
+        self._outcome(publisher, outcome)
+        state = RepoState(
+            did=task.did,
+            rev=got.rev,
+            commit=got.commit,
+            strategy="repo",
+            proof="commit",
+            selection=selection,
+            destinations=[_destination(storage) for storage in spec.backfill.storage],
+            records=records,
+            job_id=task.job_id,
+            fetched_at=now,
+        )
+        publisher.publish(names.repos, task.did, state.encode())
+
+    def _of_failure(self, task: DidTask, status: OutcomeStatus, ending: Failed | Retry) -> RepoOutcome:
+        return self._outcome_of(
+            task,
+            status,
+            error_type=ending.error_type,
+            reason=ending.reason,
+            detail=ending.detail[:500],
+            seconds=ending.seconds,
+        )
+
+    def _outcome_of(self, task: DidTask, status: OutcomeStatus, **figures: object) -> RepoOutcome:
+        return RepoOutcome.model_validate(
+            {
+                "job_id": task.job_id,
+                "did": task.did,
+                "handle": task.handle,
+                "host": task.pds,
+                "status": status,
+                "attempt": task.attempt,
+                "replay": task.replay,
+            }
+            | figures
+        )
+
+    def _outcome(self, publisher: TransactionalPublisher, outcome: RepoOutcome) -> None:
+        publisher.publish(self._names.outcomes, outcome.job_id, outcome.encode())
+
+    def _requeue(self, publisher: TransactionalPublisher, task: DidTask) -> None:
+        publisher.publish(self._names.dids_retry, task.pds, task.encode())
+
+    def _dead_letter(self, publisher: TransactionalPublisher, task: DidTask, ending: Failed) -> None:
+        letter = DeadLetter(
+            stage="fetch",
+            error_type=ending.error_type,
+            reason=ending.reason,
+            detail=ending.detail,
+            job_id=task.job_id,
+            did=task.did,
+            host=task.pds,
+            attempts=task.attempt,
+            payload=task.encode().decode(),
+            at=self._now(),
+        )
+        publisher.publish(self._names.deadletter, task.did, letter.encode())
+
+    def _unreadable(self, publisher: TransactionalPublisher, work: Work, ending: Unreadable) -> None:
+        letter = DeadLetter(
+            stage="fetch",
+            error_type="processing_failed",
+            reason=ending.reason,
+            detail=ending.detail,
+            job_id=ending.job_id,
+            did=ending.did,
+            host=work.task.key,
+            payload=ending.payload,
+            at=self._now(),
+        )
+        publisher.publish(self._names.deadletter, ending.did or work.task.key, letter.encode())
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def _slices(events: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(events)
+    while part := list(islice(rest, _SLICE)):
+        yield part
+
+
+def _destination(storage: Storage) -> str:
+    if isinstance(storage, ParquetStorage):
+        return f"parquet:{storage.path}"
+    return f"dynamodb:{storage.region or ''}/{storage.table_name}"

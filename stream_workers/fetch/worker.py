@@ -1,0 +1,272 @@
+"""The fetch worker: one process, one event loop for the network, one thread each for consuming,
+reading repositories and publishing. It holds nothing that Kafka does not know: kill it at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from atp.identity import Resolver
+from atp.xrpc import Client
+from messaging import clients
+from messaging.names import Names
+from messaging.task_stream import Task, TaskStream
+from messaging.topics import check_offset_retention, check_topics, topics
+from messaging.transactions import TransactionalPublisher
+from messaging.views import CompactedView
+from schemas.dids import DidTask
+from schemas.job_specs import JobSpec
+from schemas.settings import Settings
+from stream_workers.fetch.budget import ByteBudget
+from stream_workers.fetch.ending import Cancelled, Ending, Fetched, Requeued, Unreadable
+from stream_workers.fetch.fetcher import Fetcher
+from stream_workers.fetch.jobs import Jobs
+from stream_workers.fetch.limiter import HostLimiter
+from stream_workers.fetch.schedule import Schedule, Work
+from stream_workers.fetch.settle import Settler
+
+_log = logging.getLogger("skyfill.fetch")
+_LARGE_TRANSACTION_SECONDS = 900.0
+_FINISH_SECONDS = 20.0
+"""How long SIGTERM lets downloads under way go on."""
+_ROTATE = 1000
+_ROTATE_SECONDS = 10.0
+_IDLE_SECONDS = 0.5
+_NO_TASK = DidTask(job_id="", did="", pds="", signing_key="")
+
+
+class FetchWorker:
+    """Life: made, `run` until `stop` is set or the place is lost."""
+
+    def __init__(self, settings: Settings, client: Client, resolver: Resolver) -> None:
+        """Nothing is connected before `run`."""
+        self._settings = settings
+        self._names = Names(settings.kafka.topic_prefix)
+        self._lock = threading.RLock()
+        self._wake = asyncio.Event()
+        self._stopping = threading.Event()
+        self._running: dict[Work, asyncio.Task[None]] = {}
+        self._limiters: dict[str, HostLimiter] = {}
+        self._rotated_at = 0.0
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._reader = ThreadPoolExecutor(1, "read")
+        self._publishing = ThreadPoolExecutor(1, "publish")
+        self._fetcher = Fetcher(
+            client,
+            resolver,
+            ByteBudget(settings.worker.memory_bytes),
+            self._reader,
+            spool_bytes=settings.worker.spool_bytes,
+            spool_folder=settings.data_dir / "tmp",
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`; then lets downloads end, commits and leaves the group.
+
+        Raises DeploymentError if the topics are not as they have to be, FencedError when another process
+        took this one's place.
+        """
+        await asyncio.to_thread(self._open)
+        consuming = asyncio.create_task(asyncio.to_thread(self._consume))
+        committing = asyncio.create_task(self._commit_often())
+        dispatching = asyncio.create_task(self._dispatch())
+        stopped = asyncio.create_task(stop.wait())
+        waiting: list[asyncio.Future[None] | asyncio.Task[bool] | asyncio.Task[None]]
+        waiting = [stopped, self._failure, consuming, committing, dispatching]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for future in done - {stopped}:
+            future.result()  # raises what went wrong
+        dispatching.cancel()
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
+        for task in self._running.values():
+            task.cancel()
+        committing.cancel()
+        await self._publish(self._settler.commit)
+        self._stopping.set()
+        await consuming
+        self._reader.shutdown()
+        self._publishing.shutdown()
+
+    def _open(self) -> None:
+        kafka, names = self._settings.kafka, self._names
+        admin = clients.admin(kafka)
+        wanted = topics(kafka)
+        check_topics(admin, wanted)
+        check_offset_retention(admin, kafka)
+        counts = {topic.name: topic.partitions for topic in wanted}
+        own_id = names.transactional_id(names.worker_group, self._settings.worker_slot or 0)
+        publisher = TransactionalPublisher(clients.transactional_producer(kafka, own_id), counts)
+        large = TransactionalPublisher(
+            clients.transactional_producer(
+                kafka, f"{own_id}.large", timeout_seconds=_LARGE_TRANSACTION_SECONDS
+            ),
+            counts,
+        )
+        publisher.open()
+        large.open()
+        view = CompactedView(kafka, names.job_specs, JobSpec.decode)
+        view.catch_up()
+        self._jobs = Jobs(view)
+        self._schedule = Schedule(self._jobs.spec)
+        self._stream = TaskStream(
+            kafka,
+            names.worker_group,
+            names.dids,
+            names.dids_retry,
+            lock=self._lock,
+            before_revoke=self._give_up,
+            window_limit=self._settings.worker.window_tasks,
+        )
+        self._settler = Settler(names, self._stream, publisher, large, self._lock, time.time)
+
+    # The consumer's thread
+
+    def _consume(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                works, broken = self._decode(self._stream.poll(0.1))
+                changed = self._jobs.refresh()
+                if works or broken or changed:
+                    self._loop.call_soon_threadsafe(self._arrived, works, broken, changed)
+        finally:
+            self._stream.close()
+            self._jobs.close()
+
+    def _decode(self, tasks: list[Task]) -> tuple[list[Work], list[tuple[Work, Unreadable]]]:
+        works, broken = [], []
+        for task in tasks:
+            try:
+                works.append(Work(task, DidTask.decode(task.value)))
+            except ValidationError as error:
+                text = task.value.decode("utf-8", "replace")
+                broken.append((Work(task, _NO_TASK), Unreadable("ValidationError", str(error), text)))
+        orphans = self._jobs.ensure({work.did_task.job_id for work in works})
+        for work in works:
+            what = work.did_task
+            if what.job_id in orphans:
+                detail, text = f"no job {what.job_id} was ever started", what.encode().decode()
+                broken.append((work, Unreadable("UnknownJob", detail, text, what.job_id, what.did)))
+        return [work for work in works if work.did_task.job_id not in orphans], broken
+
+    def _give_up(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """Partitions go: their downloads end first, so that no two workers ask one host at once."""
+        gone = set(partitions)
+        asyncio.run_coroutine_threadsafe(self._break_off(gone), self._loop).result()
+        self._settler.commit()
+
+    # The event loop
+
+    async def _break_off(self, partitions: set[tuple[str, int]]) -> None:
+        def kept(work: Work) -> bool:
+            return (work.task.topic, work.task.partition) not in partitions
+
+        self._schedule.drop(kept)
+        ended = [task for work, task in self._running.items() if not kept(work)]
+        for task in ended:
+            task.cancel()
+        if ended:
+            await asyncio.wait(ended)
+
+    def _arrived(self, works: list[Work], broken: list[tuple[Work, Unreadable]], changed: set[str]) -> None:
+        now = time.time()
+        for work in works:
+            self._schedule.add(work, now)
+        for work, ending in broken:
+            self._start(work, self._settle(work, ending))
+        for job_id in changed.intersection(self._schedule.held_jobs()):
+            self._schedule.release(job_id)
+        self._wake.set()
+
+    async def _dispatch(self) -> None:
+        while True:
+            self._wake.clear()
+            now = time.time()
+            while work := self._schedule.next_work(now):
+                self._begin(work)
+            self._rotate(now)
+            due = self._schedule.next_due()
+            pause = _IDLE_SECONDS if due is None else min(_IDLE_SECONDS, max(0.0, due - now))
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                continue
+
+    def _begin(self, work: Work) -> None:
+        spec = self._jobs.spec(work.did_task.job_id)
+        assert spec is not None  # a job's specification is never deleted
+        if spec.state == "cancelled":
+            self._start(work, self._settle(work, Cancelled()), scheduled=True)
+        elif spec.state == "active":
+            self._start(work, self._fetch(work, spec), scheduled=True)
+        elif work.task.topic == self._names.dids:
+            self._start(work, self._settle(work, Requeued(work.did_task)), scheduled=True)
+        else:
+            self._schedule.done(work)
+            self._schedule.hold(work)
+
+    def _start(self, work: Work, coroutine: Coroutine[Any, Any, None], *, scheduled: bool = False) -> None:
+        task = asyncio.create_task(coroutine)
+        self._running[work] = task
+        task.add_done_callback(lambda ended: self._ended(work, ended, scheduled))
+
+    def _ended(self, work: Work, task: asyncio.Task[None], scheduled: bool) -> None:
+        del self._running[work]
+        if scheduled:
+            self._schedule.done(work)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _fetch(self, work: Work, spec: JobSpec) -> None:
+        task = work.did_task
+        limiter = self._limiters.get(task.pds)
+        if limiter is None:
+            limiter = self._limiters[task.pds] = HostLimiter(time.time)
+        ending = await self._fetcher.fetch(task, spec, self._jobs.selection(spec), limiter)
+        await self._settle(work, ending)
+
+    async def _settle(self, work: Work, ending: Ending) -> None:
+        spec = self._jobs.spec(work.did_task.job_id)
+        fingerprint = self._jobs.selection(spec).fingerprint if spec else ""
+        publishing = self._loop.run_in_executor(
+            self._publishing, self._settler.settle, work, ending, spec, fingerprint
+        )
+        if isinstance(ending, Fetched):
+            # Its memory is in use until the thread is done with it, even if nobody waits for that any more.
+            publishing.add_done_callback(lambda _: ending.spool.close())
+        await asyncio.shield(publishing)
+
+    async def _commit_often(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.kafka.commit_interval_seconds)
+            await self._publish(self._settler.commit)
+
+    async def _publish(self, function: Callable[[], None]) -> None:
+        await self._loop.run_in_executor(self._publishing, function)
+
+    def _rotate(self, now: float) -> None:
+        """A full retry partition's farthest tasks go to its tail, so that what is due behind them is read."""
+        full = self._stream.full(self._names.dids_retry)
+        if not full or now < self._rotated_at + _ROTATE_SECONDS:
+            return
+        self._rotated_at = now
+        candidates = (
+            work
+            for work in self._schedule.farthest()
+            if work.task.topic == self._names.dids_retry and work.task.partition in full
+        )
+        chosen = set(islice(candidates, _ROTATE))
+        self._schedule.withdraw(chosen)
+        for work in chosen:
+            self._start(work, self._settle(work, Requeued(work.did_task)))
