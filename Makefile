@@ -1,0 +1,57 @@
+# What people type here. `make` alone shows this list.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format docs lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := cli local producers stream_workers sinks messaging atp schemas
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/.runtime ## Backfill a simulated network into Parquet and DynamoDB Local, and prove it complete
+	$(BIN)/skyfill demo
+
+up: $(VENV)/.runtime ## Start a deployment on this machine and keep it running until Ctrl-C
+	$(BIN)/skyfill up
+
+test: $(VENV)/.dev ## Run all tests, against a real broker, real DynamoDB Local and real PDSs
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, types, layers, and docs that match the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: $(VENV)/.dev ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## Write the generated documents anew
+	$(BIN)/python docs/generate.py
+
+lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
+	$(BIN)/pip install uv
+	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra build pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.txt
+
+clean: ## Remove the virtual environment and everything generated
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("skyfill needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

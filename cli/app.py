@@ -1,0 +1,63 @@
+"""The commands, put together. Errors that a user can mend are told in words, never as a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from confluent_kafka import KafkaException
+
+from cli import config, demo, jobs, processes, run, topics, up
+from cli.console import err
+from schemas.errors import SkyfillError
+from schemas.settings import SETTINGS_FILE
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Backfill AT Protocol (Bluesky) repositories through Kafka, verified and exactly once.",
+)
+
+_ONE_MACHINE, _DEPLOYMENT, _PROCESSES = "On this machine", "A running deployment", "Processes"
+_PANELS: dict[str, list[Callable[..., None]]] = {
+    _ONE_MACHINE: [run.run, run.get, demo.demo, up.up],
+    _DEPLOYMENT: [jobs.start, jobs.status, jobs.jobs, jobs.cancel, jobs.pause, jobs.resume, jobs.produce],
+    _PROCESSES: [processes.producer, processes.worker, processes.tracker, processes.network],
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+app.add_typer(processes.sink, name="sink", rich_help_panel=_PROCESSES)
+app.add_typer(topics.app, name="topics", rich_help_panel=_DEPLOYMENT)
+app.add_typer(config.tables, name="tables", rich_help_panel=_DEPLOYMENT)
+app.add_typer(config.app, name="config", rich_help_panel=_ONE_MACHINE)
+
+
+@app.callback()
+def settings_file(
+    settings: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="YAML file with settings of the processes."),
+    ] = None,
+) -> None:
+    """Remembers the file for this process and those it starts."""
+    if settings is not None:
+        os.environ[SETTINGS_FILE] = str(settings.absolute())
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        app()
+    except SkyfillError as error:
+        err.print("[bold red]error:[/bold red] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KafkaException as error:
+        err.print("[bold red]error:[/bold red] Kafka: ", end="")
+        err.print(error.args[0].str(), markup=False, soft_wrap=True)
+        sys.exit(1)
