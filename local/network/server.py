@@ -1,0 +1,243 @@
+"""One origin of the simulated network on a loopback port of its own.
+
+Applies the faults of the wire (rate limits, slowness, 5xx, cut bodies, outages) around a service's
+answer, and enters every request into the ledger, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from aiohttp import web
+
+from local.network.accounts import Population
+from local.network.active import ActiveFaults
+from local.network.answer import Answer, Service, xrpc_error
+from local.network.buckets import Buckets
+from local.network.faults import CutShort, HiddenLimit, Host, RateLimited, ServerError, Slow
+from local.network.ledger import Ending, Ledger, Request
+
+CHUNK = 64 * 1024
+
+
+class HostServer:
+    """Serves one ``Service`` at ``origin``. ``name`` is how faults and the ledger call it.
+
+    The port is taken by ``reserve`` and kept through outages: nobody else can get it meanwhile.
+    """
+
+    def __init__(
+        self,
+        name: Host,
+        population: Population,
+        faults: ActiveFaults,
+        ledger: Ledger,
+        clock: Callable[[], float],
+        *,
+        port: int = 0,
+    ) -> None:
+        self.name = name
+        self._label = host_label(name)
+        self._population = population
+        self._faults = faults
+        self._ledger = ledger
+        self._buckets = Buckets(clock)
+        self._port = port
+        self._runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def origin(self) -> str:
+        """``http://127.0.0.1:port``; known after ``reserve``."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def reserve(self) -> None:
+        """Take the port without listening: connections are refused. OSError if it is taken."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", self._port))
+        self._port = self._socket.getsockname()[1]
+
+    async def up(self, service: Service) -> None:
+        """Serve on the reserved port. Nothing happens if the host is up."""
+        if self._runner is not None or self._socket is None:
+            return
+        app = web.Application()
+        app.router.add_get("/{path:.*}", partial(self._respond, service))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, handler_cancellation=True)
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._socket).start()
+
+    async def down(self) -> None:
+        """Reset the open connections and refuse new ones. Nothing happens if the host is down."""
+        if self._runner is not None:
+            await self._hang_up(self._runner)
+            self.reserve()
+
+    async def close(self) -> None:
+        """Free the port."""
+        if self._runner is not None:
+            await self._hang_up(self._runner)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def _hang_up(self, runner: web.AppRunner) -> None:
+        self._runner = None
+        connections = runner.server.connections if runner.server is not None else []
+        for connection in connections:
+            if connection.transport is not None:
+                _reset(connection.transport)
+        await runner.cleanup()
+
+    async def _respond(self, service: Service, request: web.Request) -> web.StreamResponse:
+        since = self._ledger.arrived(self._label)
+        did = _did_of(request)
+        delivery = _Delivery(request)
+        try:
+            await self._answer(service, request, did, delivery)
+        except ConnectionError:
+            delivery.ending = "client_gone"
+        except asyncio.CancelledError:
+            # Either side may have ended it: the host by going down, or the client by going away.
+            delivery.ending = "client_gone" if self._runner is not None else "cut"
+            raise
+        finally:
+            self._ledger.answered(since, delivery.entry(self._label, did))
+        return delivery.response
+
+    async def _answer(
+        self, service: Service, request: web.Request, did: str | None, delivery: _Delivery
+    ) -> None:
+        refused, headers = self._limit(request)
+        if refused is not None:
+            await delivery.send(refused, headers)
+            return
+        number = self._account_number(did)
+        slow = self._fault(Slow, number)
+        if isinstance(slow, Slow) and self._faults.strikes(slow):
+            await asyncio.sleep(slow.seconds)
+        broken = self._fault(ServerError, number)
+        if isinstance(broken, ServerError) and self._faults.strikes(broken):
+            error = xrpc_error("InternalServerError", "Internal Server Error", status=broken.status)
+            await delivery.send(error, headers)
+            return
+        answer = await service.answer(request.path, request.query)
+        cut = self._fault(CutShort, number)
+        if isinstance(cut, CutShort) and answer.status == 200 and self._faults.strikes(cut):
+            await delivery.send_half(answer, headers)
+            return
+        await delivery.send(answer, headers)
+
+    def _limit(self, request: web.Request) -> tuple[Answer | None, Mapping[str, str]]:
+        """A 429 if a budget is spent, and the headers to send with whatever is answered."""
+        client = request.remote or ""
+        hidden = self._faults.of_host(self.name, HiddenLimit)
+        if hidden is not None and not self._buckets.spend_hidden(hidden, client):
+            return Answer(429, b"", "text/plain"), {}
+        limited = self._faults.of_host(self.name, RateLimited)
+        if limited is None:
+            return None, {}
+        allowed, headers = self._buckets.spend(limited, client, request.path.removeprefix("/xrpc/"))
+        if allowed:
+            return None, headers
+        return xrpc_error("RateLimitExceeded", "Rate Limit Exceeded", status=429), headers
+
+    def _fault(
+        self, kind: type[Slow] | type[CutShort] | type[ServerError], number: int | None
+    ) -> Slow | CutShort | ServerError | None:
+        """The fault of this kind on the request's account (on PDSs only), else on the host."""
+        if number is not None and isinstance(self.name, int):
+            fault = self._faults.of_account(number, kind)
+            if fault is not None:
+                return fault
+        return self._faults.of_host(self.name, kind)
+
+    def _account_number(self, did: str | None) -> int | None:
+        account = self._population.find(did) if did is not None else None
+        return account.number if account is not None else None
+
+
+class _Delivery:
+    """Sends one answer and knows what became of it."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response = web.StreamResponse()
+        self.ending: Ending = "complete"
+        self._status = 0
+        self._sent = 0
+
+    async def send(self, answer: Answer, headers: Mapping[str, str]) -> None:
+        await self._begin(answer, headers)
+        await self._write(answer.body)
+        if answer.lines is not None:
+            async for line in answer.lines:
+                await self._write(line)
+        await self.response.write_eof()
+
+    async def send_half(self, answer: Answer, headers: Mapping[str, str]) -> None:
+        """Send the first half of the body, then reset the connection."""
+        await self._begin(answer, headers)
+        await self._write(answer.body[: len(answer.body) // 2])
+        await asyncio.sleep(0.01)  # let the half reach the wire: a reset throws away what is unsent
+        if self._request.transport is not None:
+            _reset(self._request.transport)
+        self.ending = "cut"
+
+    def entry(self, host: str, did: str | None) -> Request:
+        """The ledger's line, without its times."""
+        request = self._request
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        return Request(
+            time=0.0,
+            host=host,
+            method="did" if request.path.startswith("/did:") else request.path.removeprefix("/xrpc/"),
+            did=did,
+            status=self._status,
+            bytes=self._sent,
+            seconds=0.0,
+            ending=self.ending,
+            user_agent=request.headers.get("User-Agent", ""),
+            port=peer[1] if peer else 0,
+            path=request.path_qs,
+        )
+
+    async def _begin(self, answer: Answer, headers: Mapping[str, str]) -> None:
+        self._status = answer.status
+        response = web.StreamResponse(status=answer.status, headers={**answer.headers, **headers})
+        response.headers["Content-Type"] = answer.content_type
+        if answer.chunked:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = len(answer.body)
+        self.response = response
+        await response.prepare(self._request)
+
+    async def _write(self, body: bytes) -> None:
+        view = memoryview(body)
+        for start in range(0, len(view), CHUNK):
+            chunk = view[start : start + CHUNK]
+            await self.response.write(chunk)
+            self._sent += len(chunk)
+
+
+def host_label(name: Host) -> str:
+    """How the ledger calls a host: ``pds0``, ``pds1``, ..., ``plc`` or ``relay``."""
+    return f"pds{name}" if isinstance(name, int) else name
+
+
+def _did_of(request: web.Request) -> str | None:
+    """The account that a request is about, as it names it: a parameter, or the path at PLC."""
+    named = request.query.get("did") or request.query.get("repo")
+    if named is None and request.path.startswith("/did:"):
+        named = request.path[1:]
+    return named
+
+
+def _reset(transport: asyncio.BaseTransport) -> None:
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
