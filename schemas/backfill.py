@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SHORT_NAMES = {
     "post": "app.bsky.feed.post",
@@ -33,6 +33,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _on_this_machine(path: str) -> str:
+    if "://" in path:
+        raise ValueError(f"{path} is no path of this machine; write it without a scheme")
+    return path
+
+
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_on_this_machine)]
+
+
 class InlineSource(Section):
     """Accounts written into the document."""
 
@@ -44,8 +53,8 @@ class FileSource(Section):
     """Accounts from a text file (one a line), a CSV file or a Parquet file."""
 
     type: Literal["file"]
-    path: str = Field(
-        min_length=1, description="A .txt, .csv or .parquet file; relative to where the job runs."
+    path: LocalPath = Field(
+        description="A .txt, .csv, .tsv or .parquet file, text and CSV also .gz; unchanged while planning.",
     )
     column: str | None = Field(
         None,
@@ -57,7 +66,7 @@ class SqliteSource(Section):
     """Accounts from a SQLite database, opened read-only."""
 
     type: Literal["sqlite"]
-    path: str = Field(min_length=1, description="The database file.")
+    path: LocalPath = Field(description="The database file; unchanged while planning.")
     query: str = Field(
         "SELECT did FROM dids", description="A SELECT whose first column holds DIDs or handles."
     )
@@ -75,6 +84,13 @@ class TimeRange(Section):
         "created_at",
         description="What dates a record: its createdAt (the TID where that is unusable), or the TID alone.",
     )
+
+    @field_validator("start_date", "end_date", mode="before")
+    @classmethod
+    def _day_not_number(cls, day: object) -> object:
+        if isinstance(day, int | float):  # pydantic would take it for seconds since 1970
+            raise ValueError(f"{day} is a number; write a day as YYYY-MM-DD")
+        return day
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -109,12 +125,19 @@ class Processing(Section):
         300, gt=0, le=86_400, description="One download may be silent for a tenth of this and last this long."
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_not_switch(cls, value: object) -> object:
+        if isinstance(value, bool):  # YAML reads `yes` as true, and pydantic true as 1
+            raise ValueError(f"{str(value).lower()} is not a number")
+        return value
+
 
 class ParquetStorage(Section):
     """Parquet files in a folder."""
 
     type: Literal["parquet"]
-    path: str = Field(min_length=1, description="The folder; made if it does not exist.")
+    path: LocalPath = Field(description="The folder; made if it does not exist.")
 
 
 class DynamoDBStorage(Section):

@@ -7,6 +7,17 @@ from typing import Literal
 from schemas.errors import ErrorType
 from schemas.message import Count, Instant, Message
 
+_PAYLOAD_CHARACTERS = 256 * 1024
+"""JSON writes a character as up to six bytes: with these the letter fits a message."""
+
+
+def payload_text(value: bytes) -> str:
+    """A message as the payload of its dead letter: text, cut where the letter would not fit a message."""
+    text = value.decode("utf-8", "replace")
+    if len(text) <= _PAYLOAD_CHARACTERS:
+        return text
+    return f"{text[:_PAYLOAD_CHARACTERS]}… (cut; {len(value)} bytes)"
+
 
 class DeadLetter(Message):
     """One thing that will not be tried again by itself."""

@@ -9,6 +9,9 @@ SkyfillError
 │   └── LocalServerError          an embedded server did not start
 ├── FencedError                   another process took this one's place: it has to end
 ├── SinkError                     a store refused what it may not refuse
+│   └── RowRefused                one row that the store can never take; the rest goes on
+│       ├── ItemTooLarge          over a DynamoDB item's 400 KB even when compressed
+│       └── ItemKeyInvalid        a key that DynamoDB can't hold
 ├── IdentityError                 who is this account, and where does it live?
 │   ├── IdentifierInvalid         neither a DID nor a handle
 │   ├── IdentityNotFound          no such DID or handle
@@ -24,6 +27,7 @@ SkyfillError
 │   │   └── RepoDeactivated
 │   ├── RateLimited               429
 │   ├── HostUnreachable           DNS, connect, TLS, a connection cut short
+│   │   └── HostUnknown           DNS says that there is no such name
 │   ├── HostTimeout               no answer in time
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
 │   └── UnexpectedResponse        any other status or body
@@ -117,6 +121,18 @@ class SinkError(SkyfillError):
     error_type: ClassVar[ErrorType] = "sink_failed"
 
 
+class RowRefused(SinkError):
+    """One row that the store can never take, however often it is tried; the rest goes on."""
+
+
+class ItemTooLarge(RowRefused):
+    """An item over DynamoDB's 400 KB, even with its record compressed."""
+
+
+class ItemKeyInvalid(RowRefused):
+    """A key that DynamoDB can't hold: empty or too long."""
+
+
 class IdentityError(SkyfillError):
     """An account can't be resolved to a PDS and a signing key."""
 
@@ -152,9 +168,16 @@ class IdentityUnreachable(IdentityError):
 
 
 class XrpcError(SkyfillError):
-    """A host's answer that is not the wanted one, or no answer at all."""
+    """A host's answer that is not the wanted one, or no answer at all.
+
+    ``headers`` are those of the answer, for the limiter of its host; None where no answer came.
+    """
 
     error_type: ClassVar[ErrorType] = "fetch_failed"
+
+    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.headers = headers
 
 
 class RepoUnavailable(XrpcError):
@@ -184,8 +207,10 @@ class RateLimited(XrpcError):
 
     error_type: ClassVar[ErrorType] = "rate_limit_error"
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, retry_after: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, headers)
         self.retry_after = retry_after
 
 
@@ -193,6 +218,10 @@ class HostUnreachable(XrpcError):
     """DNS, connect or TLS failed, or the connection was cut short."""
 
     error_type: ClassVar[ErrorType] = "network_error"
+
+
+class HostUnknown(HostUnreachable):
+    """DNS answers that there is no such name, or no address for it."""
 
 
 class HostTimeout(XrpcError):

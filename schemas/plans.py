@@ -11,6 +11,8 @@ class PlanCheckpoint(Message):
     job_id: str
     cursor: Count = 0
     """Entries of the source that are dealt with, from its beginning."""
+    checksum: Count = 0
+    """CRC-32 of these entries, each with a line feed: it tells when the source changed meanwhile."""
     planned: Count = 0
     """Accounts so far: tasks published and accounts that ended in the planner."""
     duplicates: Count = 0

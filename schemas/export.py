@@ -1,0 +1,193 @@
+"""The models written out for people and other languages: JSON Schemas, `configs/default.yaml`, a reference.
+
+Pure functions of the models. `docs/generate.py` writes what they return, and fails when a file disagrees.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from schemas.backfill import Backfill
+from schemas.deadletter import DeadLetter
+from schemas.describe import Described, Schema
+from schemas.dids import DidTask
+from schemas.job_specs import JobSpec
+from schemas.job_status import JobStatus, Ledger
+from schemas.jobs import JobMessage
+from schemas.outcomes import Outcome
+from schemas.plans import PlanCheckpoint
+from schemas.records import RecordEvent, SyncEvent
+from schemas.repos import RepoState
+from schemas.settings import Settings
+
+TOPIC_MODELS: dict[str, tuple[str, Any]] = {
+    "jobs": ("JobMessage", JobMessage),
+    "job-specs": ("JobSpec", JobSpec),
+    "plans": ("PlanCheckpoint", PlanCheckpoint),
+    "dids": ("DidTask", DidTask),
+    "dids.retry": ("DidTask", DidTask),
+    "records": ("RecordEvent or SyncEvent", RecordEvent | SyncEvent),
+    "outcomes": ("RepoOutcome, PlanOutcome or JobEvent", Outcome),
+    "deadletter": ("DeadLetter", DeadLetter),
+    "ledger": ("Ledger", Ledger),
+    "job-status": ("JobStatus", JobStatus),
+    "repos": ("RepoState", RepoState),
+}
+"""Each topic's value: what it is called, and its type. Names without the deployment's prefix."""
+
+_REQUIRED_EXAMPLES: dict[tuple[str, ...], Any] = {
+    ("source", "inline", "dids"): ["did:plc:z72i7hdynmk6r22z27h6tvur", "atproto.com"],
+    ("source", "file", "path"): "accounts.csv",
+    ("source", "sqlite", "path"): "accounts.db",
+    ("storage", "parquet", "path"): "backfill",
+}
+"""What `configs/default.yaml` shows for keys that have no default."""
+
+
+def json_schemas() -> dict[str, str]:
+    """File name to text: the value of each topic, the document and the settings."""
+    schemas = {topic: TypeAdapter(model).json_schema() for topic, (_, model) in TOPIC_MODELS.items()}
+    del schemas["dids.retry"]  # the same as `dids`
+    schemas["document"] = _document_schema()
+    schemas["settings"] = Settings.model_json_schema()
+    return {
+        f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in schemas.items()
+    }
+
+
+def _document_schema() -> Schema:
+    inner = Backfill.model_json_schema()
+    return {
+        "type": "object",
+        "title": "skyfill document",
+        "additionalProperties": False,
+        "required": ["backfill"],
+        "properties": {"backfill": {"$ref": "#/$defs/Backfill"}},
+        "$defs": inner.pop("$defs") | {"Backfill": inner},
+    }
+
+
+def config_reference() -> str:
+    """`docs/config.md`: every key of the document and every setting."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated from the models in `schemas/` by `python docs/generate.py`; change them, not this file.",
+        "",
+        "## The document",
+        "",
+        "A job is a YAML document with the one key `backfill`. `configs/default.yaml` shows it whole.",
+        "Where a key depends on a `type`, the type stands in brackets.",
+        "",
+        "| key | what it takes | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    document = Described(Backfill.model_json_schema())
+    for path, schema, required in document.leaves():
+        alternatives = [part for part in path if part in document.alternatives(_top(document, path[0]))]
+        key = ".".join(part for part in path if part not in alternatives)
+        kind = f" [{alternatives[0]}]" if alternatives else ""
+        meaning = schema.get("description", "Chooses this kind.")
+        lines.append(
+            f"| `{key}`{kind} | {document.words(schema)} | {_default(schema, required)} | {meaning} |"
+        )
+    lines += [
+        "",
+        "## Settings of the processes",
+        "",
+        "Defaults, then the YAML file that `SKYFILL_SETTINGS_FILE` names, then the environment, then flags:",
+        "the later wins. In the file the keys are nested at the points.",
+        "",
+        "| key | environment variable | what it takes | default | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    settings = Described(Settings.model_json_schema())
+    for path, schema, required in settings.leaves():
+        lines.append(
+            f"| `{'.'.join(path)}` | `SKYFILL_{'__'.join(path).upper()}` | {settings.words(schema)} "
+            f"| {_default(schema, required)} | {schema.get('description', '')} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def default_document() -> str:
+    """`configs/default.yaml`: a valid document with every key, its default and what it means."""
+    described = Described(Backfill.model_json_schema())
+    lines = [
+        "# Every key of a backfill document, with its default. Generated from schemas/backfill.py by",
+        "# `python docs/generate.py`; copy it and keep what you change.",
+        "",
+        "backfill:",
+        *_mapping(described, described.root, (), 1),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _mapping(described: Described, schema: Schema, above: tuple[str, ...], depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for name, below in schema.get("properties", {}).items():
+        found = described.resolve(below)
+        element = described.resolve(found["items"]) if "items" in found else found
+        if name == "type" and "const" in found:
+            continue  # written by whoever chose the alternative
+        if depth == 1:
+            yield ""
+        if choice := described.alternatives(element):
+            yield f"{pad}# {found['description']} One of the types: {', '.join(choice)}."
+            yield f"{pad}{name}:"
+            yield from _choice(described, choice, (*above, name), depth + 1, "items" in found)
+        elif "properties" in found:
+            yield f"{pad}# {found.get('description', '')}"
+            yield f"{pad}{name}:"
+            yield from _mapping(described, found, (*above, name), depth + 1)
+        else:
+            value = _REQUIRED_EXAMPLES.get((*above, name), found.get("default"))
+            if value is None and found.get("type") == "array":
+                value = []
+            yield f"{pad}# {found.get('description', '')} Takes {described.words(found)}."
+            yield f"{pad}{name}: {_yaml(value)}"
+
+
+def _choice(
+    described: Described, choice: dict[str, Schema], above: tuple[str, ...], depth: int, is_list: bool
+) -> Iterator[str]:
+    """The example's type in force, the other types commented out."""
+    order = sorted(choice, key=lambda tag: tag not in ("inline", "parquet"))
+    for place, tag in enumerate(order):
+        schema = choice[tag]
+        body = list(_mapping(described, schema, (*above, tag), depth + is_list))
+        pad = "  " * depth
+        lines = [f"{pad}# {schema['description']}", f"{pad}{'- ' if is_list else ''}type: {tag}", *body]
+        yield from lines if place == 0 else (_commented(line, len(pad)) for line in lines)
+
+
+def _commented(line: str, at: int) -> str:
+    mark = "#" if line[at] == "#" else "# "
+    return line[:at] + mark + line[at:]
+
+
+def _yaml(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _default(schema: Schema, required: bool) -> str:
+    if required:
+        return "required"
+    default = schema.get("default")
+    if default is None:
+        return "empty" if schema.get("type") in ("array", "object") else "none"
+    if default == "":
+        return "empty"
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+def _top(described: Described, name: str) -> Schema:
+    found = described.resolve(described.root["properties"][name])
+    return described.resolve(found["items"]) if "items" in found else found
