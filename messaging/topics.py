@@ -151,12 +151,27 @@ def committed_offsets(
 ) -> dict[int, int]:
     """Offsets that a group has committed; a partition without one is absent."""
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
-    found = _patiently(
-        lambda: client.list_consumer_group_offsets([wanted], request_timeout=_PATIENCE)[group].result(
-            _PATIENCE
-        )
-    )
-    return {tp.partition: tp.offset for tp in found.topic_partitions if tp.offset != OFFSET_INVALID}
+
+    def ask() -> dict[int, int]:
+        _await_coordinator(client, group)
+        futures = client.list_consumer_group_offsets([wanted], request_timeout=_PATIENCE)
+        found = futures[group].result(_PATIENCE).topic_partitions or []
+        return {tp.partition: tp.offset for tp in found if tp.offset != OFFSET_INVALID}
+
+    return _patiently(ask)
+
+
+def _await_coordinator(client: AdminClient, group: str) -> None:
+    """Returns once the group's coordinator answers, with whatever it says of the group.
+
+    librdkafka takes a coordinator that is still loading badly: asked for offsets then, an admin client dies
+    of a null pointer, and the process with it (librdkafka issue 5040). Asked to describe, it tries again.
+    """
+    try:
+        client.describe_consumer_groups([group], request_timeout=_PATIENCE)[group].result(_PATIENCE)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise
 
 
 def _place_groups(client: AdminClient, names: Names) -> None:

@@ -1,0 +1,98 @@
+"""Writes what is generated from the code: JSON Schemas, configs/default.yaml, docs/{config,topics,cli}.md.
+
+python docs/generate.py           writes them
+python docs/generate.py --check   names those that are stale and exits with 1
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+from typer.cli import get_docs_for_click
+
+from cli.app import app
+from messaging.names import Names
+from messaging.topics import Topic, topics
+from schemas.export import TOPIC_MODELS, config_reference, default_document, json_schemas
+from schemas.settings import KafkaSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+_DAY_MS = 24 * 3600 * 1000
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file and its text."""
+    files = {ROOT / "schemas" / "json" / name: text for name, text in json_schemas().items()}
+    files[ROOT / "configs" / "default.yaml"] = default_document()
+    files[ROOT / "docs" / "config.md"] = config_reference()
+    files[ROOT / "docs" / "topics.md"] = topics_reference()
+    files[ROOT / "docs" / "cli.md"] = cli_reference()
+    return files
+
+
+def topics_reference() -> str:
+    """`docs/topics.md`: each topic with its value, partitions and retention."""
+    lines = [
+        "# Topics and groups",
+        "",
+        "Generated from `messaging/topics.py` and `schemas/` by `python docs/generate.py`. Names carry the",
+        "prefix of `kafka.topic_prefix` (`skyfill.` unless set). `skyfill topics create` makes the topics",
+        "and gives each group its place; partition counts are settings and fixed for a topic's life.",
+        "",
+        "| topic | value | partitions | kept | JSON Schema |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    defaults = KafkaSettings(topic_prefix="")
+    for topic in topics(defaults):
+        model, _ = TOPIC_MODELS.get(topic.name, ("reserved: nothing is written to it yet", None))
+        schema = topic.name.removesuffix(".retry")
+        link = f"[{schema}.json](../schemas/json/{schema}.json)" if schema in TOPIC_MODELS else ""
+        lines.append(f"| `{topic.name}` | {model} | {topic.partitions} | {_kept(topic)} | {link} |")
+    lines += ["", "| consumer group | reads |", "| --- | --- |"]
+    for group, names in Names("").groups().items():
+        lines.append(f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |")
+    return "\n".join([*lines, ""])
+
+
+def cli_reference() -> str:
+    """`docs/cli.md`: each command with its arguments, options and defaults, as its `--help` tells them."""
+    command = typer.main.get_command(app)
+    text = get_docs_for_click(
+        obj=command, ctx=typer.Context(command, info_name="skyfill"), name="skyfill", title="Commands"
+    )
+    note = "Generated from `cli/` by `python docs/generate.py`.\n"
+    return text.replace("# Commands\n", f"# Commands\n\n{note}", 1).rstrip() + "\n"
+
+
+def _kept(topic: Topic) -> str:
+    if topic.config.get("cleanup.policy") == "compact":
+        return "the latest of each key"
+    retention = int(topic.config["retention.ms"])
+    if retention < 0:
+        return "until it is done"
+    days = retention // _DAY_MS
+    return f"{days} day{'s' if days > 1 else ''}"
+
+
+def main(arguments: list[str]) -> int:
+    """Writes or checks; returns the exit code."""
+    files = generated()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
+    stale += [path for path in (ROOT / "schemas" / "json").glob("*.json") if path not in files]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is stale; run: python docs/generate.py")
+        return 1 if stale else 0
+    for path in stale:
+        if path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], "utf-8")
+        else:
+            path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

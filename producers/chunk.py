@@ -1,0 +1,131 @@
+"""A chunk of a plan: what was resolved, as messages, with the checkpoint that accounts for them.
+
+All of a chunk is published in one transaction. Its tasks alternate between hosts, so that no host's accounts
+stand in the way of the others'.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from atp.identity import Identity
+from atp.syntax import is_handle
+from messaging.names import Names
+from producers.resolve import Resolution
+from schemas.deadletter import DeadLetter
+from schemas.dids import DidTask
+from schemas.errors import IdentifierInvalid, IdentityError, IdentityUnreachable, SkyfillError
+from schemas.message import Message
+from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
+from schemas.plans import PlanCheckpoint
+
+LONGEST_DETAIL = 2000
+"""Characters of a detail or of an entry that a message carries: users' files may hold anything."""
+Publication = tuple[str, str, Message]
+"""Topic, key, value."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one transaction publishes of a plan. `failure`: the source can't be read any further."""
+
+    tasks: list[DidTask]
+    outcomes: list[RepoOutcome]
+    dead_letters: list[DeadLetter]
+    checkpoint: PlanCheckpoint
+    failure: str | None = None
+
+    def publications(self, names: Names, now: datetime) -> Iterator[Publication]:
+        """Every message, tasks first, the checkpoint last."""
+        job_id, checkpoint = self.checkpoint.job_id, self.checkpoint
+        for task in interleave(self.tasks):
+            yield names.dids, task.pds, task
+        for outcome in self.outcomes:
+            yield names.outcomes, job_id, outcome
+        for letter in self.dead_letters:
+            yield names.deadletter, letter.did or job_id, letter
+        if self.failure is not None:
+            yield (
+                names.outcomes,
+                job_id,
+                JobEvent(job_id=job_id, event="source_failed", detail=self.failure, at=now),
+            )
+        yield (
+            names.outcomes,
+            job_id,
+            PlanOutcome(
+                job_id=job_id,
+                planned=checkpoint.planned,
+                duplicates=checkpoint.duplicates,
+                finished=checkpoint.finished,
+            ),
+        )
+        yield names.plans, job_id, checkpoint
+
+
+def interleave(tasks: Iterable[DidTask]) -> list[DidTask]:
+    """One task of each host in turn, hosts in the order they came, each host's tasks in theirs."""
+    by_host: dict[str, deque[DidTask]] = {}
+    for task in tasks:
+        by_host.setdefault(task.pds, deque()).append(task)
+    turns = deque(by_host.values())
+    mixed = []
+    while turns:
+        host = turns.popleft()
+        mixed.append(host.popleft())
+        if host:
+            turns.append(host)
+    return mixed
+
+
+def task_of(job_id: str, identity: Identity) -> DidTask:
+    """The task of an account that was resolved."""
+    return DidTask(
+        job_id=job_id,
+        did=identity.did,
+        handle=identity.handle,
+        pds=identity.pds,
+        signing_key=identity.signing_key,
+    )
+
+
+def unresolved(job_id: str, resolution: Resolution, now: datetime) -> tuple[RepoOutcome, DeadLetter | None]:
+    """What became of an account that has no task.
+
+    `unavailable` where its directory knows that there is nothing to fetch; else `failed`, with a dead
+    letter that carries the entry: it can be planned again.
+    """
+    error = resolution.answer
+    assert isinstance(error, SkyfillError)
+    account, detail = shortened(resolution.account), shortened(str(error))
+    gone = isinstance(error, IdentityError) and not isinstance(error, IdentityUnreachable | IdentifierInvalid)
+    outcome = RepoOutcome(
+        job_id=job_id,
+        did=account,
+        handle=account if is_handle(account) else None,
+        status="unavailable" if gone else "failed",
+        error_type=error.error_type,
+        reason=error.reason,
+        detail=detail,
+    )
+    if gone:
+        return outcome, None
+    return outcome, DeadLetter(
+        stage="plan",
+        error_type=error.error_type,
+        reason=error.reason,
+        detail=detail,
+        job_id=job_id,
+        did=account,
+        payload=account,
+        at=now,
+    )
+
+
+def shortened(text: str) -> str:
+    """At most LONGEST_DETAIL characters; surrogates, which JSON can't carry, replaced."""
+    clean = text.encode("utf-8", "replace").decode()
+    return clean if len(clean) <= LONGEST_DETAIL else clean[: LONGEST_DETAIL - 1] + "…"

@@ -1,0 +1,172 @@
+"""Judges commands, as plain functions: what a message of `jobs` means for a job as it stands.
+
+Nothing that arrives can do harm: what can't be followed is kept as a dead letter, and never changes a job.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from messaging.clients import MESSAGE_BYTES
+from producers.chunk import LONGEST_DETAIL, shortened
+from schemas.backfill import NAME_PATTERN, Backfill
+from schemas.deadletter import DeadLetter
+from schemas.document import parse_document
+from schemas.errors import ConfigError
+from schemas.job_specs import JobSpec, JobState
+from schemas.jobs import JobMessage
+from schemas.outcomes import JobEvent, PlanOutcome
+from schemas.plans import PlanCheckpoint
+
+LONGEST_JOB_ID = 200
+_LONGEST_SPEC = MESSAGE_BYTES - 64 * 1024
+_LONGEST_PAYLOAD = 256 * 1024
+"""Characters; JSON may write each with six bytes, and the dead letter has to fit into a message."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A job id that was seen before. `spec` is None where its first message was refused."""
+
+    spec: JobSpec | None
+    checkpoint: PlanCheckpoint
+    final: bool = False
+    """Whether the tracker has ended the job."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows from one command. Absent parts stay as they are."""
+
+    job_id: str
+    event: JobEvent
+    spec: JobSpec | None = None
+    checkpoint: PlanCheckpoint | None = None
+    plan: PlanOutcome | None = None
+    dead_letter: DeadLetter | None = None
+
+
+def job_id_of(key: str, offset: int) -> str:
+    """The job that a message is about: its key, or `job-{offset}` where that is absent or unusable."""
+    return key if is_job_id(key) else f"job-{offset}"
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a text may name a job: it becomes part of paths, of URLs and of terminals' lines."""
+    return len(text) <= LONGEST_JOB_ID and re.fullmatch(NAME_PATTERN, text) is not None
+
+
+def judge(
+    key: str, offset: int, value: bytes | None, known: Known | None, *, now: datetime, folder: Path
+) -> Verdict:
+    """What a command means. `known` is of the job `job_id_of(key, offset)`; None: never seen.
+
+    Relative paths of a document are taken from `folder`.
+    """
+    job = _Job(job_id_of(key, offset), known, value or b"", now)
+    if key and not is_job_id(key):
+        return job.refused(
+            f"the key {shortened(key)[:100]!r} can't name a job: letters, digits, `.`, `_` and `-`, the "
+            f"first a letter or digit, {LONGEST_JOB_ID} at the most"
+        )
+    if value is None:
+        return job.refused("the message is empty; send {'action': …} as JSON")
+    try:
+        message = JobMessage.decode(value)
+    except ValidationError as error:
+        return job.refused(f"not a command: {_first_errors(error)}")
+    if message.action != "start":
+        return job.turned(message.action)
+    if message.backfill is None:
+        return job.refused("a start without `backfill`, the document")
+    try:
+        backfill = parse_document(message.backfill).absolute(folder)
+    except ConfigError as error:
+        return job.refused(str(error))
+    except (OSError, ValueError, RuntimeError) as error:
+        return job.refused(f"a path of the document can't be used: {error}")
+    return job.started(backfill)
+
+
+@dataclass(frozen=True)
+class _Job:
+    job_id: str
+    known: Known | None
+    value: bytes
+    now: datetime
+
+    def started(self, backfill: Backfill) -> Verdict:
+        if self.known is not None:
+            if self.known.spec is not None and self.known.spec.backfill == backfill:
+                return self._ignored("this job was started before, with the same document")
+            return self.refused("this job id is taken by another document; choose another one")
+        spec = JobSpec(job_id=self.job_id, backfill=backfill, submitted_at=self.now)
+        if len(spec.encode()) > _LONGEST_SPEC:
+            return self.refused("the document is too large for a message; put its accounts into a file")
+        return Verdict(self.job_id, self._event("submitted", name=backfill.name), spec=spec)
+
+    def turned(self, action: str) -> Verdict:
+        """Pause, resume or cancel."""
+        if self.known is None or self.known.spec is None:
+            return self.refused(f"there is no job to {action}")
+        spec = self.known.spec
+        wanted: JobState = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[action]  # type: ignore[assignment]
+        if spec.state == wanted:
+            return self._ignored(f"the job is {wanted} already")
+        if spec.state == "cancelled":
+            return self.refused(f"the job was cancelled, which is final; can't {action} it")
+        if self.known.final:
+            return self.refused(f"the job has ended; can't {action} it")
+        turned = spec.model_copy(update={"state": wanted})
+        if wanted == "active":
+            return Verdict(self.job_id, self._event("resumed"), spec=turned)
+        if wanted == "paused":
+            return Verdict(self.job_id, self._event("paused"), spec=turned)
+        finished = self.known.checkpoint.model_copy(update={"finished": True})
+        plan = PlanOutcome(
+            job_id=self.job_id, planned=finished.planned, duplicates=finished.duplicates, finished=True
+        )
+        return Verdict(self.job_id, self._event("cancelled"), turned, finished, plan)
+
+    def refused(self, why: str) -> Verdict:
+        """A dead letter; a job of its own, in error, only where the id was never seen."""
+        letter = DeadLetter(
+            stage="plan",
+            error_type="validation_failed",
+            reason="CommandRefused",
+            detail=shortened(why),
+            job_id=self.job_id,
+            payload=self.value[:_LONGEST_PAYLOAD].decode("utf-8", "replace"),
+            at=self.now,
+        )
+        if self.known is not None:
+            return Verdict(self.job_id, self._event("ignored", why), dead_letter=letter)
+        # The id counts as seen from now on: what has ended in error is not started after all.
+        seen = PlanCheckpoint(job_id=self.job_id, finished=True)
+        return Verdict(self.job_id, self._event("rejected", why), checkpoint=seen, dead_letter=letter)
+
+    def _ignored(self, why: str) -> Verdict:
+        return Verdict(self.job_id, self._event("ignored", why))
+
+    def _event(self, event: str, detail: str | None = None, name: str | None = None) -> JobEvent:
+        return JobEvent.model_validate(
+            {
+                "job_id": self.job_id,
+                "event": event,
+                "name": name,
+                "detail": detail and shortened(detail),
+                "at": self.now,
+            }
+        )
+
+
+def _first_errors(error: ValidationError) -> str:
+    texts = [
+        f"{'.'.join(map(str, details['loc'])) or 'message'}: {details['msg']}" for details in error.errors()
+    ]
+    return "; ".join(texts)[:LONGEST_DETAIL]

@@ -1,0 +1,93 @@
+"""What the planner knows of every job: its spec, how far its plan is, and what the tracker has counted.
+
+Specs and checkpoints are the planner's own writing: read back once when it takes over, then kept in step with
+what it commits. Statuses are the tracker's and may lag behind; nothing exact may depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from messaging.names import Names
+from messaging.views import CompactedView
+from producers.commands import Known
+from schemas.job_specs import JobSpec
+from schemas.job_status import JobStatus
+from schemas.plans import PlanCheckpoint
+from schemas.settings import KafkaSettings
+
+
+class PlannedJobs:
+    """Life: made, `restore` on each taking over, then `take` what was committed; `close`."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        names = Names(kafka.topic_prefix)
+        self._spec_view = CompactedView(kafka, names.job_specs, JobSpec.decode)
+        self._plan_view = CompactedView(kafka, names.plans, PlanCheckpoint.decode)
+        self._status_view = CompactedView(kafka, names.job_status, JobStatus.decode)
+        self._specs: dict[str, JobSpec] = {}
+        self._plans: dict[str, PlanCheckpoint] = {}
+
+    def restore(self) -> None:
+        """Reads everything to its end. Raises DeploymentError where that can't be done."""
+        for view in (self._spec_view, self._plan_view, self._status_view):
+            view.catch_up()
+        self._specs = dict(self._spec_view.items)
+        self._plans = dict(self._plan_view.items)
+
+    def poll(self) -> None:
+        """Takes in new statuses."""
+        self._status_view.poll()
+
+    def watch(self) -> None:
+        """For a planner that is not the active one: takes in what the active one commits."""
+        for view in (self._spec_view, self._plan_view):
+            view.poll()
+        self.poll()
+        self._specs, self._plans = dict(self._spec_view.items), dict(self._plan_view.items)
+
+    def known(self, job_id: str) -> Known | None:
+        """What is known of a job id; None if it was never seen."""
+        spec, plan, status = self._specs.get(job_id), self._plans.get(job_id), self.status(job_id)
+        if spec is None and plan is None and status is None:
+            return None
+        return Known(spec, plan or PlanCheckpoint(job_id=job_id), final=status is not None and status.final)
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """What the tracker said last."""
+        return self._status_view.items.get(job_id)
+
+    def take(self, specs: Iterable[JobSpec], checkpoints: Iterable[PlanCheckpoint]) -> None:
+        """What this planner has just committed."""
+        self._specs |= {spec.job_id: spec for spec in specs}
+        self._plans |= {checkpoint.job_id: checkpoint for checkpoint in checkpoints}
+
+    def checkpoint(self, job_id: str) -> PlanCheckpoint:
+        """How far the job's plan is; at the beginning if there is none."""
+        return self._plans.get(job_id) or PlanCheckpoint(job_id=job_id)
+
+    def unfinished(self) -> list[JobSpec]:
+        """Active jobs whose plan is to be gone on with, in the order of their submission."""
+        found = [
+            spec
+            for spec in self._specs.values()
+            if spec.state == "active"
+            and not self.checkpoint(spec.job_id).finished
+            and not self.ended(spec.job_id)
+        ]
+        return sorted(found, key=lambda spec: (spec.submitted_at, spec.job_id))
+
+    def waiting(self, job_id: str) -> int:
+        """Tasks that were planned and are neither done nor parked for a retry, as far as is known."""
+        status, planned = self.status(job_id), self.checkpoint(job_id).planned
+        return planned if status is None else planned - status.totals.terminal - status.totals.retrying
+
+    def ended(self, job_id: str) -> bool:
+        """Whether the tracker has ended the job."""
+        status = self.status(job_id)
+        return status is not None and status.final
+
+    def close(self) -> None:
+        """Leaves the topics."""
+        for view in (self._spec_view, self._plan_view, self._status_view):
+            view.close()

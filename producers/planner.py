@@ -1,0 +1,249 @@
+"""The planner: commands in, tasks out. The one process that decides what a job is and who gets a task.
+
+Whoever is assigned `jobs` plans, under one transactional id that fences any predecessor. Each batch of
+commands and each chunk of a plan is one transaction, so a planner may be killed between any two statements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from messaging.clients import transactional_producer
+from messaging.crash import end_process
+from messaging.membership import Membership
+from messaging.names import Names
+from messaging.polling import Delivered
+from messaging.topics import topics
+from messaging.transactions import TransactionalPublisher
+from producers.commands import Verdict, job_id_of, judge
+from producers.job_plan import JobPlan
+from producers.planned_jobs import PlannedJobs
+from producers.resolve import Resolves
+from producers.sources import open_source
+from producers.trim import TaskTrimmer
+from schemas.errors import FencedError
+from schemas.job_specs import JobSpec
+from schemas.settings import KafkaSettings, Settings
+
+_COMMANDS_AT_ONCE = 100
+_IDLE_SECONDS = 0.25
+_TURN_SECONDS = 0.5
+"""How long one job's chunk is waited for before commands and other jobs have their turn."""
+_TRIM_SECONDS = 60.0
+_log = logging.getLogger("skyfill.planner")
+
+
+def open_publisher(kafka: KafkaSettings) -> TransactionalPublisher:
+    """A publisher under the planner's one transactional id; `open` fences the planner before this one."""
+    names = Names(kafka.topic_prefix)
+    producer = transactional_producer(kafka, names.transactional_id(names.planner_group))
+    return TransactionalPublisher(producer, {topic.name: topic.partitions for topic in topics(kafka)})
+
+
+class Planner:
+    """Life: made (joins the group), `run` once, `close`. All of it in one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        resolver: Resolves,
+        runner: asyncio.Runner,
+        admin: AdminClient,
+        *,
+        only_job: str | None = None,
+        new_publisher: Callable[[KafkaSettings], TransactionalPublisher] = open_publisher,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+        end: Callable[[str], NoReturn] = end_process,
+    ) -> None:
+        """Resolution runs on `runner`'s loop, between the Kafka calls. `only_job`: plan no other job."""
+        self._settings = settings
+        self._names = Names(settings.kafka.topic_prefix)
+        self._resolver, self._runner = resolver, runner
+        self._only_job = only_job
+        self._new_publisher = new_publisher
+        self._now, self._monotonic, self._end = now, monotonic, end
+        self._limit = settings.planner.tasks_per_partition * settings.kafka.partitions.dids
+        self.failures: dict[str, str] = {}
+        """Jobs that this planner refused or whose source failed, and why."""
+        self._jobs = PlannedJobs(settings.kafka)
+        self._plans: dict[str, JobPlan] = {}
+        self._turns: dict[str, int] = {}
+        self._turn = 0
+        self._position: int | None = None  # of `jobs`, while it is held
+        self._read_all = False
+        self._publisher: TransactionalPublisher | None = None
+        self._trimmer = TaskTrimmer(admin, self._names, settings.kafka.partitions.dids)
+        self._trim_at = monotonic() + _TRIM_SECONDS
+        self._membership = Membership(
+            settings.kafka, self._names.planner_group, self._names.jobs, self, end=self._end
+        )
+
+    def run(self, stop: threading.Event, *, until_planned: bool = False) -> None:
+        """Plans until `stop` is set; with `until_planned`, until what it has to plan is planned.
+
+        Raises DeploymentError and OffsetsMissing. Ends the process when its place is lost.
+        """
+        try:
+            while not stop.is_set() and not (until_planned and self._planned()):
+                polled = self._membership.poll(
+                    _COMMANDS_AT_ONCE, 0.0 if self._next_job() is not None else _IDLE_SECONDS
+                )
+                if self._position is None:
+                    self._jobs.watch()
+                    continue
+                if self._publisher is None:
+                    self._take_over()
+                self._jobs.poll()
+                self._follow(polled.messages)
+                self._read_all = (self._names.jobs, 0) in polled.ends or (
+                    self._read_all and not polled.messages
+                )
+                self._plan_on()
+                self._trim_if_due()
+        except FencedError as error:
+            self._end(str(error))
+
+    def close(self) -> None:
+        """Leaves the group, so that another planner goes on at once."""
+        self._membership.close()
+        self._jobs.close()
+
+    def assigned(self, start: Sequence[TopicPartition]) -> None:
+        """See messaging.membership.Owner. The taking over itself follows outside the callback."""
+        for at in start:
+            self._position = at.offset
+
+    def revoking(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """See messaging.membership.Owner. No transaction is ever open here; work in progress is dropped."""
+        if partitions:
+            self._position = self._publisher = None
+            self._read_all = False
+            for job_id in list(self._plans):
+                self._drop(job_id)
+
+    def _take_over(self) -> None:
+        publisher = self._new_publisher(self._settings.kafka)
+        publisher.open()  # from here on the predecessor can't commit any more: what is read now stays true
+        self._jobs.restore()
+        self._publisher = publisher
+        _log.info("planning from command %s on", self._position)
+
+    def _follow(self, messages: Sequence[Delivered]) -> None:
+        """Judges commands and publishes what follows, in one transaction with their offsets."""
+        assert self._publisher is not None
+        assert self._position is not None
+        fresh = [message for message in messages if message.offset >= self._position]
+        if not fresh:
+            return
+        for message in fresh:
+            job_id = job_id_of(message.key, message.offset)
+            verdict = judge(
+                message.key,
+                message.offset,
+                message.value,
+                self._jobs.known(job_id),
+                now=self._now(),
+                folder=Path.cwd(),
+            )
+            self._publish_verdict(self._publisher, verdict)
+        position = fresh[-1].offset + 1
+        self._publisher.commit([TopicPartition(self._names.jobs, 0, position)], self._membership.consumer)
+        self._position = position
+        for job_id in [j for j in self._plans if self._jobs.checkpoint(j).finished]:
+            self._drop(job_id)
+
+    def _publish_verdict(self, publisher: TransactionalPublisher, verdict: Verdict) -> None:
+        job_id, names = verdict.job_id, self._names
+        _log.info("job %s: %s %s", job_id, verdict.event.event, verdict.event.detail or "")
+        if verdict.event.event == "rejected":
+            self.failures[job_id] = verdict.event.detail or "rejected"
+        publisher.publish(names.outcomes, job_id, verdict.event.encode())
+        for topic, message in (
+            (names.job_specs, verdict.spec),
+            (names.plans, verdict.checkpoint),
+            (names.outcomes, verdict.plan),
+            (names.deadletter, verdict.dead_letter),
+        ):
+            if message is not None:
+                publisher.publish(topic, job_id, message.encode())
+        # Later commands of the same batch are judged by this; if the commit fails, the process ends.
+        self._jobs.take(
+            [verdict.spec] if verdict.spec else [], [verdict.checkpoint] if verdict.checkpoint else []
+        )
+
+    def _next_job(self) -> JobSpec | None:
+        """Of the jobs that may be planned on now, the one whose last turn lies farthest back."""
+        if self._publisher is None:
+            return None
+        ready = [
+            spec
+            for spec in self._jobs.unfinished()
+            if self._only_job in (None, spec.job_id) and self._jobs.waiting(spec.job_id) <= self._limit
+        ]
+        return min(ready, key=lambda spec: self._turns.get(spec.job_id, 0), default=None)
+
+    def _plan_on(self) -> None:
+        """One turn of one job; publishes its chunk if that is ready."""
+        spec = self._next_job()
+        if spec is None:
+            return
+        assert self._publisher is not None
+        job_id = spec.job_id
+        self._turn += 1
+        self._turns[job_id] = self._turn
+        plan = self._plans.get(job_id) or self._open_plan(spec)
+        chunk = self._runner.run(plan.chunk(_TURN_SECONDS))
+        if chunk is None:
+            return
+        for topic, key, message in chunk.publications(self._names, self._now()):
+            self._publisher.publish(topic, key, message.encode())
+        self._publisher.commit()
+        self._jobs.take([], [chunk.checkpoint])
+        if chunk.failure is not None:
+            self.failures[job_id] = chunk.failure
+            _log.error("job %s: %s", job_id, chunk.failure)
+        if chunk.checkpoint.finished:
+            _log.info("job %s is planned: %d accounts", job_id, chunk.checkpoint.planned)
+            self._drop(job_id)
+
+    def _open_plan(self, spec: JobSpec) -> JobPlan:
+        plan = JobPlan(
+            spec,
+            self._jobs.checkpoint(spec.job_id),
+            open_source(spec.backfill.source),
+            self._resolver,
+            folder=self._settings.data_dir / "tmp",
+            concurrency=self._settings.network.plc_concurrency,
+            chunk_seconds=self._settings.planner.chunk_seconds,
+            now=self._now,
+            monotonic=self._monotonic,
+        )
+        self._plans[spec.job_id] = plan
+        return plan
+
+    def _drop(self, job_id: str) -> None:
+        plan = self._plans.pop(job_id)
+        self._turns.pop(job_id, None)
+        self._runner.run(plan.close())
+
+    def _planned(self) -> bool:
+        """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""
+        if self._only_job is not None:
+            return self._jobs.checkpoint(self._only_job).finished or self._jobs.ended(self._only_job)
+        return self._read_all and not self._jobs.unfinished()
+
+    def _trim_if_due(self) -> None:
+        if self._monotonic() >= self._trim_at:
+            self._trimmer.trim()
+            self._trim_at = self._monotonic() + _TRIM_SECONDS

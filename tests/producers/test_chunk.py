@@ -1,0 +1,99 @@
+"""A chunk's messages: hosts in turn, and for each account without a task an outcome that says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atp.identity import Identity
+from messaging.names import Names
+from producers.chunk import LONGEST_DETAIL, Chunk, interleave, shortened, task_of, unresolved
+from producers.resolve import Resolution
+from schemas.dids import DidTask
+from schemas.errors import (
+    AddressForbidden,
+    HandleMismatch,
+    IdentifierInvalid,
+    IdentityIncomplete,
+    IdentityNotFound,
+    IdentityTombstoned,
+    IdentityUnreachable,
+    SkyfillError,
+)
+from schemas.outcomes import JobEvent, PlanOutcome
+from schemas.plans import PlanCheckpoint
+from tests.producers.deployment import KEY, did
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def task(number: int, host: str) -> DidTask:
+    return task_of("job", Identity(did(number), None, host, KEY))
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=60))
+def test_hosts_take_turns_and_no_task_is_lost(hosts: list[str]) -> None:
+    tasks = [task(number, host) for number, host in enumerate(hosts)]
+    mixed = interleave(tasks)
+    assert sorted(t.did for t in mixed) == sorted(t.did for t in tasks)
+    for host in set(hosts):
+        assert [t for t in mixed if t.pds == host] == [t for t in tasks if t.pds == host]
+    # In every prefix, a host with tasks left is never more than one turn behind another.
+    total, met = Counter(hosts), Counter[str]()
+    for t in mixed:
+        met[t.pds] += 1
+        behind = [met[host] for host in total if met[host] < total[host]]
+        assert not behind or max(met.values()) - min(behind) <= 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (IdentityNotFound("x"), "unavailable"),
+        (IdentityTombstoned("x"), "unavailable"),
+        (IdentityIncomplete("x"), "unavailable"),
+        (HandleMismatch("x"), "unavailable"),
+        (IdentityUnreachable("x"), "failed"),
+        (IdentifierInvalid("x"), "failed"),
+        (AddressForbidden("x"), "failed"),
+    ],
+)
+def test_why_an_account_has_no_task(error: SkyfillError, status: str) -> None:
+    outcome, letter = unresolved("job", Resolution(did(1), error), NOW)
+    assert (outcome.status, outcome.reason, outcome.error_type) == (
+        status,
+        type(error).__name__,
+        error.error_type,
+    )
+    assert (letter is not None) == (status == "failed")
+    if letter:
+        assert (letter.stage, letter.payload, letter.did) == ("plan", did(1), did(1))
+
+
+def test_an_entry_of_any_length_fits_into_a_message() -> None:
+    outcome, letter = unresolved("job", Resolution("x" * 60_000, IdentifierInvalid("y" * 60_000)), NOW)
+    assert letter is not None
+    assert len(outcome.encode()) < 10_000
+    assert len(letter.encode()) < 10_000
+    assert len(shortened("z" * LONGEST_DETAIL)) == LONGEST_DETAIL
+    assert shortened("a\ud800b") == "a?b"
+
+
+def test_the_checkpoint_comes_last_and_tasks_are_keyed_by_their_host() -> None:
+    checkpoint = PlanCheckpoint(job_id="job", cursor=3, planned=2, duplicates=1, finished=True)
+    chunk = Chunk([task(1, "https://a"), task(2, "https://b")], [], [], checkpoint, "the disk broke")
+    sent = list(chunk.publications(Names("p."), NOW))
+    assert [(topic, key) for topic, key, _ in sent] == [
+        ("p.dids", "https://a"),
+        ("p.dids", "https://b"),
+        ("p.outcomes", "job"),
+        ("p.outcomes", "job"),
+        ("p.plans", "job"),
+    ]
+    assert sent[2][2] == JobEvent(job_id="job", event="source_failed", detail="the disk broke", at=NOW)
+    assert sent[3][2] == PlanOutcome(job_id="job", planned=2, duplicates=1, finished=True)
+    assert sent[4][2] == checkpoint

@@ -1,0 +1,68 @@
+"""Generated files agree with the code, and the schemas with the models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from messaging.topics import topics
+from schemas.backfill import Backfill
+from schemas.document import load_document
+from schemas.export import TOPIC_MODELS, config_reference, json_schemas
+from schemas.settings import KafkaSettings, Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_generated_is_stale() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    check = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
+
+
+def test_the_default_document_holds_the_defaults() -> None:
+    shown = load_document(ROOT / "configs" / "default.yaml")
+    needed = Backfill.model_validate({"source": shown.source, "storage": shown.storage})
+    assert shown.model_copy(update={"time_range": None}) == needed
+
+
+def test_the_default_document_shows_every_key() -> None:
+    text = (ROOT / "configs" / "default.yaml").read_text("utf-8")
+    bare = yaml.safe_load(text)["backfill"]
+    assert list(bare) == list(Backfill.model_fields)
+    for section in ("processing", "monitoring", "time_range"):
+        annotation = Backfill.model_validate(bare)
+        assert list(bare[section]) == list(type(getattr(annotation, section)).model_fields)
+
+
+def test_the_types_that_are_commented_out_work_when_the_mark_is_taken_away() -> None:
+    lines = (ROOT / "configs" / "default.yaml").read_text("utf-8").splitlines()
+    begin, end = lines.index("    # type: file"), lines.index("    # type: sqlite")
+    source = [line.replace("# ", "", 1) for line in lines[begin:end] if "##" not in line]
+    document = ["backfill:", "  source:", *source, "  storage: {type: parquet, path: x}"]
+    assert load_document("\n".join(document)).source.type == "file"
+
+
+def test_every_topic_but_the_reserved_one_has_a_model() -> None:
+    named = {topic.name for topic in topics(KafkaSettings(topic_prefix=""))}
+    assert named - set(TOPIC_MODELS) == {"rates"}
+    assert set(TOPIC_MODELS) < named
+
+
+def test_every_schema_is_an_object_or_a_choice_of_objects() -> None:
+    for name, text in json_schemas().items():
+        schema = json.loads(text)
+        assert schema.get("type") == "object" or "anyOf" in schema or "oneOf" in schema, name
+
+
+def test_the_reference_names_every_setting_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = config_reference()
+    monkeypatch.setenv("SKYFILL_KAFKA__PARTITIONS__DIDS", "3")
+    assert Settings().kafka.partitions.dids == 3
+    assert "`SKYFILL_KAFKA__PARTITIONS__DIDS`" in text
+    assert "`SKYFILL_LOG_FORMAT`" in text
