@@ -35,9 +35,16 @@ class PlannedJobs:
         self._specs = dict(self._spec_view.items)
         self._plans = dict(self._plan_view.items)
 
-    def poll(self) -> None:
-        """Takes in new statuses."""
-        self._status_view.poll()
+    def poll(self) -> list[JobStatus]:
+        """Takes in new statuses; returns those of jobs that have just ended."""
+        before = {job_id for job_id, status in self._status_view.items.items() if status.final}
+        changed = self._status_view.poll() - before
+        return [status for job_id in changed if (status := self.status(job_id)) and status.final]
+
+    def wants_alert(self, job_id: str) -> bool:
+        """Whether the job's document asks for a loud word when it ends other than complete."""
+        spec = self._specs.get(job_id)
+        return spec is not None and spec.backfill.monitoring.alert_on_failure
 
     def watch(self) -> None:
         """For a planner that is not the active one: takes in what the active one commits."""

@@ -33,6 +33,7 @@ from producers.sources import open_source
 from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
+from schemas.job_status import JobStatus
 from schemas.settings import KafkaSettings, Settings
 
 _COMMANDS_AT_ONCE = 100
@@ -104,7 +105,7 @@ class Planner:
                     continue
                 if self._publisher is None:
                     self._take_over()
-                self._jobs.poll()
+                self._alert(self._jobs.poll())
                 self._follow(polled.messages)
                 self._read_all = (self._names.jobs, 0) in polled.ends or (
                     self._read_all and not polled.messages
@@ -181,6 +182,17 @@ class Planner:
         self._jobs.take(
             [verdict.spec] if verdict.spec else [], [verdict.checkpoint] if verdict.checkpoint else []
         )
+
+    def _alert(self, ended: Sequence[JobStatus]) -> None:
+        for status in ended:
+            if status.status != "complete" and self._jobs.wants_alert(status.job_id):
+                _log.error(
+                    "ALERT job %s ended as %s: %d of %d accounts failed",
+                    status.job_id,
+                    status.status,
+                    status.totals.failed,
+                    status.total,
+                )
 
     def _next_job(self) -> JobSpec | None:
         """Of the jobs that may be planned on now, the one whose last turn lies farthest back."""

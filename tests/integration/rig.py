@@ -1,4 +1,4 @@
-"""A whole deployment for a test: a simulated network, the test session's broker and DynamoDB, all processes."""
+"""A whole deployment for a test: the test session's broker and DynamoDB, and all processes."""
 
 from __future__ import annotations
 
@@ -98,6 +98,24 @@ class Rig:
                 assert time.monotonic() < deadline, f"{kind} is still {behind} behind"
                 await asyncio.sleep(0.2)
 
+    async def kill(self, name: str) -> None:
+        """SIGKILL to a process; returns when its successor was started."""
+        victim = self.process(name)
+        restarts = victim.restarts
+        victim.process.kill()
+        deadline = time.monotonic() + PATIENCE
+        while victim.restarts == restarts:
+            assert time.monotonic() < deadline, f"{name} was not started again"
+            await asyncio.sleep(0.05)
+
+    async def logged(self, name: str, text: str) -> None:
+        """Returns when a process has logged this."""
+        log = self.process(name).process.log
+        deadline = time.monotonic() + PATIENCE
+        while text not in log.read_text():
+            assert time.monotonic() < deadline, f"{name} never logged {text!r}"
+            await asyncio.sleep(0.1)
+
     def process(self, name: str) -> Running:
         """One of the supervised processes."""
         assert self.deployment.supervisor is not None
@@ -124,7 +142,9 @@ async def running(
         board.close()
 
 
-async def compared(network: Network, parquet: Path, dynamodb: DynamoDBSettings, table: str) -> list[Comparison]:
+async def compared(
+    network: Network, parquet: Path, dynamodb: DynamoDBSettings, table: str
+) -> list[Comparison]:
     """Both stores against what the network served."""
     truth = list(records_of(network.truth()))
     items = await asyncio.to_thread(lambda: compare("DynamoDB", truth, dynamodb_records(dynamodb, table)))
