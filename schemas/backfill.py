@@ -122,7 +122,10 @@ class Processing(Section):
         "repo", description="How records come: `repo` is one CAR per account (getRepo)."
     )
     timeout_seconds: float = Field(
-        300, gt=0, le=86_400, description="One download may be silent for a tenth of this and last this long."
+        300,
+        gt=0,
+        le=86_400,
+        description="One download may last this long; 30 seconds of silence end it, too.",
     )
 
     @field_validator("*", mode="before")

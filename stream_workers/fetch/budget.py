@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+_ROOMY = 7 / 8
+"""Once it was spent, the budget has room again when no more than this part of it is used."""
+
 
 class ByteBudget:
     """Bytes that all downloads of this process may hold at once."""
@@ -30,7 +33,7 @@ class ByteBudget:
         return self._used
 
     async def room(self) -> None:
-        """Waits until the budget is not exhausted: to be called before a download starts."""
+        """Waits while the budget is spent: to be called before a download starts."""
         await self._room.wait()
 
     def take(self, size: int) -> bool:
@@ -44,7 +47,7 @@ class ByteBudget:
     def give_back(self, size: int) -> None:
         """Returns bytes taken before."""
         self._used -= size
-        if self._used < self._total:
+        if self._used <= self._total * _ROOMY:
             self._room.set()
 
 

@@ -82,6 +82,9 @@ class Fetcher:
             ending = self._again_or_failed(task, processing, _disk_error(error))
         except SkyfillError as error:
             ending = failed(error)
+        except Exception as error:  # a restart would meet the same task again, and again
+            _log.exception("%s met an unexpected error", task.did)
+            ending = Failed("failed", "processing_failed", type(error).__name__, str(error))
         if isinstance(ending, Fetched | Failed | Retry):
             ending.seconds = self._clock() - started
         return ending
@@ -174,7 +177,7 @@ class Fetcher:
             return failed(error)
         delay = min(_RETRY_MOST, _RETRY_BASE * 2 ** (task.attempt - 1)) * random.uniform(0.75, 1.25)
         if isinstance(error, RateLimited) and error.retry_after is not None:
-            delay = max(delay, error.retry_after)
+            delay = max(delay, min(error.retry_after, _RETRY_MOST))
         _log.info("%s will be tried again in %.0f s: %s", task.did, delay, error)
         return Retry(error.error_type, error.reason, str(error), delay)
 

@@ -7,6 +7,7 @@ Times are seconds of the injected clock (since 1970); the functions compute, onl
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,8 @@ _EPOCH_LIKE = 10**8
 _LEAST_RATE = 0.2
 _CREEP = 1.02
 _UNTOLD_PAUSE = 2.0
+_LONGEST_PAUSE = 3600.0
+"""No host may stop a job for longer than this at once, whatever it says."""
 
 
 @dataclass
@@ -89,11 +92,12 @@ class HostLimiter:
         now = self._clock()
         self._read_window(headers)
         if retry_after is not None:
-            self._blocked_until = max(self._blocked_until, now + retry_after)
+            self._blocked_until = max(self._blocked_until, now + min(retry_after, _LONGEST_PAUSE))
         elif self._window and self._window.reset_at > now and self._window.remaining == 0:
             self._blocked_until = max(self._blocked_until, self._window.reset_at)
         elif now >= self._blocked_until:  # one lesson for all that were under way together
-            self._learnt_rate = max(_LEAST_RATE, (self._learnt_rate or rate) / 2)
+            # Never half of a pace that crept up beyond the job's own: that would teach nothing.
+            self._learnt_rate = max(_LEAST_RATE, min(self._learnt_rate or rate, rate) / 2)
             self._blocked_until = now + _UNTOLD_PAUSE
 
     def _read_window(self, headers: Mapping[str, str]) -> None:
@@ -103,25 +107,27 @@ class HostLimiter:
         if limit is None or remaining is None or reset is None:
             return
         now = self._clock()
-        if reset < _EPOCH_LIKE:
-            reset_at = now + reset
-        else:  # the host's clock may differ from ours: what counts is the time from its Date on
-            reset_at = now + max(0.0, reset - (_http_date(headers.get("Date")) or now))
+        if reset >= _EPOCH_LIKE:
+            # The host's clock may differ from ours: what counts is the time from its Date on. Both are cut
+            # to whole seconds, so the window may end up to one later.
+            reset = reset - (_http_date(headers.get("Date")) or now) + 1
+        reset_at = now + min(max(0.0, reset), _LONGEST_PAUSE)
         old = self._window
-        if old and abs(old.reset_at - reset_at) < 2:  # answers overtake each other
+        if old and old.reset_at > now and abs(old.reset_at - reset_at) < 2:  # answers overtake each other
             remaining = min(remaining, old.remaining)
         self._window = Window(int(limit), int(remaining), reset_at)
 
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        number = float(text) if text else math.nan
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _http_date(text: str | None) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -64,6 +64,18 @@ class Schedule:
         for work in self._held.pop(job_id, []):
             self._make_ready(work)
 
+    def hasten(self, job_id: str) -> None:
+        """Its deferred tasks are ready now: the job was cancelled, and there is nothing to wait for."""
+        ready = [entry[2] for entry in self._later if entry[2].did_task.job_id == job_id]
+        self._later = [entry for entry in self._later if entry[2].did_task.job_id != job_id]
+        heapq.heapify(self._later)
+        for work in ready:
+            self._make_ready(work)
+
+    def deferred_jobs(self) -> set[str]:
+        """Jobs with deferred tasks."""
+        return {work.did_task.job_id for _, _, work in self._later}
+
     def held_jobs(self) -> list[str]:
         """Jobs with tasks on hold."""
         return list(self._held)
@@ -127,6 +139,8 @@ class Schedule:
         host.ready.setdefault(work.did_task.job_id, deque()).append(work)
 
     def _pick(self, origin: str, host: _Host) -> Work | None:
+        if sum(host.running.values()) >= self._most_at(host):
+            return None
         for job_id in list(host.ready):
             if not self._may_run(job_id, origin, host):
                 continue
@@ -150,9 +164,17 @@ class Schedule:
             del host.ready[job_id]
 
     def _may_run(self, job_id: str, origin: str, host: _Host) -> bool:
-        spec = self._spec(job_id)
-        limits = spec.backfill.processing if spec else Processing()
-        if sum(host.running.values()) >= limits.max_concurrent_per_pds:
+        limits = self._limits(job_id)
+        if host.running.get(job_id, 0) >= limits.max_concurrent_per_pds:
             return False
         hosts = self._hosts_of_job.get(job_id, set())
         return origin in hosts or len(hosts) < limits.max_concurrent_pds
+
+    def _most_at(self, host: _Host) -> int:
+        """Tasks that may run at a host: what the most generous of its jobs allows, so that none starves."""
+        jobs = host.ready.keys() | host.running.keys()
+        return max(self._limits(job_id).max_concurrent_per_pds for job_id in jobs)
+
+    def _limits(self, job_id: str) -> Processing:
+        spec = self._spec(job_id)
+        return spec.backfill.processing if spec else Processing()

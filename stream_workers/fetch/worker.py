@@ -23,6 +23,7 @@ from messaging.task_stream import Task, TaskStream
 from messaging.topics import check_offset_retention, check_topics, topics
 from messaging.transactions import TransactionalPublisher
 from messaging.views import CompactedView
+from schemas.deadletter import payload_text
 from schemas.dids import DidTask
 from schemas.job_specs import JobSpec
 from schemas.settings import Settings
@@ -41,6 +42,7 @@ _FINISH_SECONDS = 20.0
 _ROTATE = 1000
 _ROTATE_SECONDS = 10.0
 _IDLE_SECONDS = 0.5
+_DETAIL = 2000
 _NO_TASK = DidTask(job_id="", did="", pds="", signing_key="")
 
 
@@ -137,8 +139,8 @@ class FetchWorker:
             while not self._stopping.is_set():
                 works, broken = self._decode(self._stream.poll(0.1))
                 changed = self._jobs.refresh()
-                if works or broken or changed:
-                    self._loop.call_soon_threadsafe(self._arrived, works, broken, changed)
+                if works or broken or changed:  # looking up an unknown job may change jobs, too
+                    self._loop.call_soon_threadsafe(self._arrived, works, broken)
         finally:
             self._stream.close()
             self._jobs.close()
@@ -149,14 +151,16 @@ class FetchWorker:
             try:
                 works.append(Work(task, DidTask.decode(task.value)))
             except ValidationError as error:
-                text = task.value.decode("utf-8", "replace")
-                broken.append((Work(task, _NO_TASK), Unreadable("ValidationError", str(error), text)))
+                ending = Unreadable("ValidationError", str(error)[:_DETAIL], payload_text(task.value))
+                broken.append((Work(task, _NO_TASK), ending))
         orphans = self._jobs.ensure({work.did_task.job_id for work in works})
         for work in works:
             what = work.did_task
             if what.job_id in orphans:
-                detail, text = f"no job {what.job_id} was ever started", what.encode().decode()
-                broken.append((work, Unreadable("UnknownJob", detail, text, what.job_id, what.did)))
+                detail = f"no job {what.job_id} was ever started"[:_DETAIL]
+                text = payload_text(work.task.value)
+                ending = Unreadable("UnknownJob", detail, text, what.job_id[:_DETAIL], what.did[:_DETAIL])
+                broken.append((work, ending))
         return [work for work in works if work.did_task.job_id not in orphans], broken
 
     def _give_up(self, partitions: Sequence[tuple[str, int]]) -> None:
@@ -178,14 +182,20 @@ class FetchWorker:
         if ended:
             await asyncio.wait(ended)
 
-    def _arrived(self, works: list[Work], broken: list[tuple[Work, Unreadable]], changed: set[str]) -> None:
+    def _arrived(self, works: list[Work], broken: list[tuple[Work, Unreadable]]) -> None:
         now = time.time()
         for work in works:
             self._schedule.add(work, now)
         for work, ending in broken:
             self._start(work, self._settle(work, ending))
-        for job_id in changed.intersection(self._schedule.held_jobs()):
-            self._schedule.release(job_id)
+        for job_id in self._schedule.held_jobs():
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state != "paused":
+                self._schedule.release(job_id)
+        for job_id in self._schedule.deferred_jobs():
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state == "cancelled":
+                self._schedule.hasten(job_id)
         self._wake.set()
 
     async def _dispatch(self) -> None:

@@ -77,6 +77,8 @@ def _enter_event(ledger: Ledger, event: JobEvent) -> None:
         case "submitted":
             ledger.state, ledger.name, ledger.submitted_at = "active", event.name, event.at
             ledger.detail = ledger.finished_at = None
+        case "paused" | "resumed" if ledger.state == "source_failed":
+            pass  # what is left of the job runs on, or not; it ends in error all the same
         case "paused":
             ledger.state = "paused"
         case "resumed":
@@ -87,8 +89,8 @@ def _enter_event(ledger: Ledger, event: JobEvent) -> None:
             ledger.state, ledger.detail, ledger.name = "rejected", event.detail, event.name
         case "source_failed":
             ledger.state, ledger.detail, ledger.plan_finished = "source_failed", event.detail, True
-        case "ignored":
-            pass
+        case _:
+            pass  # ignored
 
 
 def _ended(ledger: Ledger) -> bool:

@@ -23,13 +23,15 @@ from messaging.polling import Delivered
 from messaging.topics import check_offset_retention, check_topics, topics
 from messaging.transactions import TransactionalPublisher
 from messaging.views import CompactedView
-from schemas.deadletter import DeadLetter
+from schemas.deadletter import DeadLetter, payload_text
 from schemas.job_status import Ledger
 from schemas.outcomes import decode_outcome
 from schemas.settings import Settings
 from stream_workers.tracker.book import enter, status_of
 
 _log = logging.getLogger("skyfill.tracker")
+_LONGEST = 2000
+"""Characters of a text that goes into a dead letter."""
 _MOST_SECONDS = 0.5
 """How old the status may be that people see."""
 
@@ -117,12 +119,12 @@ class Tracker:
             stage="track",
             error_type="processing_failed",
             reason="OutcomeInvalid",
-            detail=detail,
-            job_id=message.key,
-            payload=(message.value or b"").decode("utf-8", "replace"),
+            detail=detail[:_LONGEST],
+            job_id=message.key[:_LONGEST],
+            payload=payload_text(message.value or b""),
             at=datetime.now(UTC),
         )
-        self._publisher.publish(self._names.deadletter, message.key, letter.encode())
+        self._publisher.publish(self._names.deadletter, message.key[:_LONGEST], letter.encode())
 
     def _reach(self, partition: int, position: int) -> None:
         if position > self._positions.get(partition, position):

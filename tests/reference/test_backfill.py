@@ -121,7 +121,7 @@ async def test_accounts_that_are_writing_meanwhile(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A PDS streams without a snapshot, so downloads can lack blocks: they are repeated until one is whole."""
+    """A PDS streams without a snapshot: a download that lacks blocks is repeated until one is whole."""
     made = await populate(session, reference_network, 4)
     before = await listed(session, made)
     written: Listing = {}
