@@ -12,11 +12,13 @@ import typer
 from confluent_kafka import KafkaException
 
 from cli import config, demo, jobs, processes, run, topics, up
-from cli.console import err
+from cli.console import err, tell_error
+from cli.signals import Interrupted
 from schemas.errors import SkyfillError
 from schemas.settings import SETTINGS_FILE
 
 app = typer.Typer(
+    name="skyfill",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Backfill AT Protocol (Bluesky) repositories through Kafka, verified and exactly once.",
@@ -50,14 +52,27 @@ def settings_file(
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Runs the command line. A wrong flag is exit code 1 like every error: 2 means a partial job."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        _tell_usage(error)
+    except Interrupted as interrupted:
+        err.print(str(interrupted))
+        sys.exit(interrupted.code)
     except SkyfillError as error:
-        err.print("[bold red]error:[/bold red] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(1)
+        tell_error(str(error))
     except KafkaException as error:
-        err.print("[bold red]error:[/bold red] Kafka: ", end="")
-        err.print(error.args[0].str(), markup=False, soft_wrap=True)
-        sys.exit(1)
+        tell_error(f"Kafka: {error.args[0].str()}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        tell_error(f"{error.filename}: {error.strerror}")
+    sys.exit(1)
+
+
+def _tell_usage(error: typer.TyperException) -> None:
+    """A group without a command has told its help already, and has no message."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    if message := error.format_message():
+        tell_error(message + (f" See `{context.command_path} --help`." if context else ""))

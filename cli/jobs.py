@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
-from cli.connect import connected_settings
-from cli.console import configure_logging, err, out, stop_on_signals
-from cli.run import Data
-from local.one_shot import job_id_of
+from cli.console import err, out, table
+from cli.logs import log_nothing, log_to_stderr
+from cli.settings import Data, connected_settings
+from cli.signals import stop_on_signals
+from cli.summary import exit_code
 from messaging.control import StatusBoard, send_command
-from producers.run import run_planner
 from schemas.document import load_document
 from schemas.errors import ConfigError
 from schemas.job_status import JobStatus
@@ -24,22 +21,30 @@ from schemas.settings import Settings
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Config = Annotated[Path, typer.Argument(help="The YAML document of the job.")]
-ChosenId = Annotated[str | None, typer.Option("--id", help="The job's id [made from the document].")]
+ChosenId = Annotated[
+    str | None, typer.Option("--id", show_default="made from the document", help="The job's id.")
+]
 _WATCH_SECONDS = 1.0
 
 
 def start(config: Config, job_id: ChosenId = None, data: Data = None) -> None:
     """Submit a job to a running deployment and return; the same document twice is one job."""
-    settings = connected_settings(data)
-    out.print(_submit(settings, config, job_id))
+    log_nothing()
+    out.print(_submit(connected_settings(data), config, job_id))
 
 
 def produce(config: Config, job_id: ChosenId = None, data: Data = None) -> None:
     """Submit a job and plan it here, in the foreground, until all its tasks are published."""
+    from producers.run import run_planner  # it brings the network clients along
+
     settings = connected_settings(data)
-    configure_logging(settings)
+    log_to_stderr(settings)
     chosen = _submit(settings, config, job_id)
-    run_planner(settings, stop_on_signals(), only_job=chosen, until_planned=True)
+    stop = stop_on_signals()
+    run_planner(settings, stop, only_job=chosen, until_planned=True)
+    if stop.is_set():
+        err.print(f"Stopped. Run the same command again to go on with {chosen} where it stopped.")
+        raise typer.Exit(1)
     out.print(chosen)
 
 
@@ -60,40 +65,47 @@ def resume(job_id: JobId, data: Data = None) -> None:
 
 def jobs(data: Data = None) -> None:
     """List all jobs."""
+    log_nothing()
     board = StatusBoard(connected_settings(data).kafka)
-    table = Table("job", "status", "accounts", "records", "submitted", box=None)
+    shown = table("job", "status", "accounts", "records", "submitted (UTC)")
     for job in board.all():
         submitted = job.submitted_at.strftime("%Y-%m-%d %H:%M:%S") if job.submitted_at else ""
         accounts = f"{job.totals.terminal:,} of {job.total:,}"
-        table.add_row(job.job_id, job.status, accounts, f"{job.totals.records:,}", submitted)
-    out.print(table)
+        shown.add_row(job.job_id, job.status, accounts, f"{job.totals.records:,}", submitted)
+    out.print(shown)
 
 
 def status(
     job_id: Annotated[str | None, typer.Argument(help="The job's id; all jobs without one.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until the job has ended.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each change.")] = False,
     data: Data = None,
 ) -> None:
-    """Show how a job stands. Exit code, once it has ended: 0 complete, 2 partial, 1 error."""
+    """Show how a job stands. Exit code, once it has ended: 0 complete, 2 partial, 1 error or cancelled."""
+    log_nothing()
     if job_id is None:
+        if watch or as_json:
+            raise ConfigError("--watch and --json are about one job; name it")
         jobs(data)
         return
     board = StatusBoard(connected_settings(data).kafka)
-    if watch and board.of(job_id) is None:
-        err.print(f"no job {job_id} yet; waiting for it", markup=False)
-    while True:
-        known = board.of(job_id)
-        if known is not None:
-            out.print_json(known.model_dump_json()) if as_json else out.print(_line(known))
-        elif not watch:
+    known = board.of(job_id)
+    if known is None:
+        if not watch:
             raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
-        if not watch or (known is not None and known.final):
-            break
+        err.print(f"no job {job_id} yet; waiting for it")
+    else:
+        _tell(known, as_json)
+    while watch and not (known is not None and known.final):
         board.refresh(_WATCH_SECONDS)
-        time.sleep(_WATCH_SECONDS)
-    code = {"complete": 0, "partial_success": 2, "error": 1}.get(known.status, 0) if known else 0
-    raise typer.Exit(code)
+        if (found := board.of(job_id)) is not None and found != known:
+            known = found
+            _tell(known, as_json)
+    raise typer.Exit(exit_code(known) if known is not None and known.final else 0)
+
+
+def _tell(job: JobStatus, as_json: bool) -> None:
+    out.print(job.model_dump_json() if as_json else _line(job))
 
 
 def _line(job: JobStatus) -> str:
@@ -108,16 +120,27 @@ def _line(job: JobStatus) -> str:
 
 
 def _submit(settings: Settings, config: Path, job_id: str | None) -> str:
+    from local.one_shot import job_id_of
+    from producers.commands import is_job_id
+
     backfill = load_document(config).absolute(Path.cwd())
     chosen = job_id or job_id_of(backfill)
-    document = json.loads(backfill.model_dump_json())
+    if not is_job_id(chosen):
+        raise ConfigError(
+            f"{chosen!r} can't name a job: letters, digits, `.`, `_` and `-`, the first a letter or digit"
+        )
+    document = backfill.model_dump(mode="json")
     send_command(settings.kafka, chosen, JobMessage(action="start", backfill=document))
     return chosen
 
 
 def _command(job_id: str, action: Literal["cancel", "pause", "resume"], data: Path | None) -> None:
+    log_nothing()
     kafka = connected_settings(data).kafka
-    if StatusBoard(kafka).of(job_id) is None:
+    known = StatusBoard(kafka).of(job_id)
+    if known is None:
         raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
+    if known.final:
+        raise ConfigError(f"job {job_id} has ended ({known.status}); there is nothing to {action}")
     send_command(kafka, job_id, JobMessage(action=action))
-    out.print(f"{action} sent for {job_id}", markup=False)
+    out.print(f"{action} sent for {job_id}")

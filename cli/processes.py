@@ -1,57 +1,61 @@
-"""`skyfill producer`, `worker`, `tracker`, `sink`, `network`: each process of a deployment by itself."""
+"""`skyfill producer`, `worker`, `tracker`, `sink`, `network`: each process of a deployment by itself.
+
+Each loads its own code only, so that six of them start quickly beside each other.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.console import configure_logging, load_settings, stop_on_signals
-from local.network.main import serve
-from local.network.network import Network
-from producers.run import run_planner
-from sinks.dynamodb import run_dynamodb_sink
-from sinks.parquet import run_parquet_sink
-from stream_workers.fetch.main import run_fetch_worker
-from stream_workers.tracker.main import run_tracker
+from cli.logs import log_to_stderr
+from cli.settings import load_settings
+from cli.signals import stop_on_signals
+from messaging.crash import end_with
+from schemas.errors import ConfigError
+from schemas.settings import Settings
 
 sink = typer.Typer(no_args_is_help=True, help="Store records: one command for each kind of store.")
 
 Slot = Annotated[
     int | None,
-    typer.Option(help="Which of its kind this process is, from 0; two with one slot end each other."),
+    typer.Option(min=0, help="Which of its kind this process is, from 0; two with one slot end each other."),
 ]
 
 
 def producer() -> None:
     """Turn job commands into tasks: resolve accounts, interleave hosts, publish. One is active at a time."""
-    settings = load_settings()
-    configure_logging(settings)
-    run_planner(settings, stop_on_signals())
+    from producers.run import run_planner
+
+    settings = _begin()
+    _to_the_end(lambda: run_planner(settings, stop_on_signals()))
 
 
 def worker(slot: Slot = None) -> None:
     """Fetch, verify and publish repositories. Start as many as there is work for, each with its own slot."""
-    settings = load_settings(worker_slot=slot)
-    configure_logging(settings)
-    run_fetch_worker(settings)
+    from stream_workers.fetch.main import run_fetch_worker
+
+    run_fetch_worker(_begin(slot))
 
 
 def tracker(slot: Slot = None) -> None:
     """Count outcomes exactly and publish every job's status."""
-    settings = load_settings(worker_slot=slot)
-    configure_logging(settings)
-    run_tracker(settings, stop_on_signals())
+    from stream_workers.tracker.main import run_tracker
+
+    run_tracker(_begin(slot), stop_on_signals())
 
 
 @sink.command("parquet")
 def sink_parquet(slot: Slot = None) -> None:
     """Write records to Parquet files."""
-    settings = load_settings(worker_slot=slot)
-    configure_logging(settings)
-    run_parquet_sink(settings, stop_on_signals())
+    from sinks.parquet import run_parquet_sink
+
+    settings = _begin(slot)
+    _to_the_end(lambda: run_parquet_sink(settings, stop_on_signals()))
 
 
 @sink.command("dynamodb")
@@ -62,9 +66,10 @@ def sink_dynamodb(
     ] = False,
 ) -> None:
     """Write records to DynamoDB tables."""
-    settings = load_settings(worker_slot=slot)
-    configure_logging(settings)
-    run_dynamodb_sink(settings, stop_on_signals(), create_tables=create_tables)
+    from sinks.dynamodb import run_dynamodb_sink
+
+    settings = _begin(slot)
+    _to_the_end(lambda: run_dynamodb_sink(settings, stop_on_signals(), create_tables=create_tables))
 
 
 def network(
@@ -76,7 +81,26 @@ def network(
     faults: Annotated[bool, typer.Option(help="With the demo's faults.")] = True,
 ) -> None:
     """Serve a simulated AT Protocol network on loopback: PLC, PDSs and relay with signed repositories."""
-    configure_logging(load_settings())
+    from local.network.main import serve
+    from local.network.network import Network
+
+    log_to_stderr(load_settings())
+    if not ready.parent.is_dir():
+        raise ConfigError(f"{ready.parent} is no folder; make it, or name another file with --ready")
     make = Network.demo if faults else Network
     simulated = make(seed=seed, accounts=accounts, hosts=hosts, records=records)
     asyncio.run(serve(simulated, ready))
+
+
+def _begin(slot: int | None = None) -> Settings:
+    settings = load_settings(worker_slot=slot)
+    log_to_stderr(settings)
+    return settings
+
+
+def _to_the_end(work: Callable[[], None]) -> None:
+    """An error's exit code tells a supervisor whether to start the process again: see messaging.crash."""
+    try:
+        work()
+    except Exception as error:
+        end_with(error)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from local.one_shot import Result
+from cli.console import table
 from schemas.backfill import Backfill, ParquetStorage
 from schemas.job_status import Counts, JobStatus
 
+if TYPE_CHECKING:
+    from local.one_shot import Result
+
 _MOST_HOSTS = 15
+_COLOURS = {"complete": "green", "partial_success": "yellow"}
 EXIT_CODES = {"complete": 0, "partial_success": 2}
 """Others: 1."""
 
@@ -25,19 +30,21 @@ def exit_code(status: JobStatus) -> int:
 def print_summary(console: Console, result: Result, backfill: Backfill, logs: Path) -> None:
     """Tables by outcome, record type and host, then rates and places."""
     status = result.status
-    console.print(f"\n[bold]{result.job_id}[/bold]: {_coloured(status.status)}")
+    colour = _COLOURS.get(status.status, "red")
+    console.print(Text.assemble("\n", (result.job_id, "bold"), ": ", (status.status, colour)))
     if status.detail:
-        console.print(status.detail, markup=False)
+        console.print(status.detail)
     console.print(_accounts(status))
     if status.totals.by_type:
         console.print(_types(status.totals))
     if status.hosts:
         console.print(_hosts(status))
+    console.print()
     for line in _remarks(result):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line)
     for place in places(backfill):
-        console.print(f"output: {place}", markup=False, soft_wrap=True)
-    console.print(f"logs: {logs}", markup=False, soft_wrap=True)
+        console.print(f"output: {place}")
+    console.print(f"logs: {logs.absolute()}")
 
 
 def as_json(result: Result, backfill: Backfill) -> dict[str, Any]:
@@ -64,44 +71,31 @@ def places(backfill: Backfill) -> list[str]:
     ]
 
 
-def _coloured(status: str) -> str:
-    colour = {"complete": "green", "partial_success": "yellow"}.get(status, "red")
-    return f"[{colour}]{status}[/{colour}]"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _accounts(status: JobStatus) -> Table:
-    table = _table("accounts", "")
+    shown = table("\naccounts", "", numbers=True)
     totals = status.totals
     for name in ("completed", "skipped", "unavailable", "failed", "cancelled"):
         if number := getattr(totals, name):
-            table.add_row(name, f"{number:,}")
+            shown.add_row(name, f"{number:,}")
     for reason, number in sorted(status.reasons.items()):
-        table.add_row(f"  {reason}", f"{number:,}", style="dim")
-    table.add_row("total", f"{status.total:,}", style="bold")
-    return table
+        shown.add_row(f"  {reason}", f"{number:,}", style="dim")
+    shown.add_row("total", f"{status.total:,}", style="bold")
+    return shown
 
 
 def _types(totals: Counts) -> Table:
-    table = _table("record type", "records")
+    shown = table("\nrecord type", "records", numbers=True)
     for collection, number in sorted(totals.by_type.items(), key=lambda item: (-item[1], item[0])):
-        table.add_row(collection, f"{number:,}")
-    table.add_row("total", f"{totals.records:,}", style="bold")
-    return table
+        shown.add_row(collection, f"{number:,}")
+    shown.add_row("total", f"{totals.records:,}", style="bold")
+    return shown
 
 
 def _hosts(status: JobStatus) -> Table:
-    table = _table("host", "completed", "unavailable", "failed", "records", "MB")
+    shown = table("\nhost", *("completed", "unavailable", "failed", "records", "MB"), numbers=True)
     hosts = sorted(status.hosts.items(), key=lambda item: (-item[1].records, item[0]))
     for host, counts in hosts[:_MOST_HOSTS]:
-        table.add_row(
+        shown.add_row(
             host,
             f"{counts.completed:,}",
             f"{counts.unavailable:,}",
@@ -110,8 +104,8 @@ def _hosts(status: JobStatus) -> Table:
             f"{counts.bytes / 1e6:,.1f}",
         )
     if len(hosts) > _MOST_HOSTS:
-        table.add_row(f"… and {len(hosts) - _MOST_HOSTS} more", style="dim")
-    return table
+        shown.add_row(f"… and {len(hosts) - _MOST_HOSTS} more", style="dim")
+    return shown
 
 
 def _remarks(result: Result) -> list[str]:
@@ -126,9 +120,14 @@ def _remarks(result: Result) -> list[str]:
     if status.totals.failed or status.totals.dropped.get("invalid"):
         lines.append("what failed lies in the topic `deadletter`, each with its reason")
     if result.restarts:
-        lines.append(f"processes were started again {result.restarts} times")
+        times = "once" if result.restarts == 1 else f"{result.restarts} times"
+        lines.append(f"a process was started again {times}")
     seconds = _seconds(status)
-    if seconds and not result.found_final:
+    if seconds and result.resumed:
+        lines.append(
+            f"{seconds:,.1f} s from the job's first start to its end; this run took {result.seconds:,.1f} s"
+        )
+    elif seconds and not result.found_final:
         lines.append(
             f"{status.totals.records:,} records in {seconds:,.1f} s ({_rate(status):,.0f} a second), "
             f"{result.seconds:,.1f} s with starting and storing"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.connect import announce
-from cli.console import configure_logging, data_settings, out
-from cli.run import DEFAULT_WORKERS, Data, Workers
-from local.deployment import Deployment
-from messaging.names import SINK_KINDS, SinkKind
+from cli.console import out
+from cli.logs import warn_on_stderr
+from cli.run import DEFAULT_WORKERS, Workers
+from cli.settings import Data, data_settings
+from cli.signals import run_until_signal
+from messaging.names import SINK_KINDS
+
+if TYPE_CHECKING:
+    from local.deployment import Deployment
 
 
 def up(
@@ -23,40 +24,33 @@ def up(
         bool, typer.Option("--local-dynamodb/--aws", help="Embed DynamoDB Local, or write to AWS.")
     ] = True,
 ) -> None:
-    """Start everything and stay until Ctrl-C: broker, DynamoDB Local, producer, workers, tracker, sinks."""
+    """Start everything and stay until Ctrl-C: broker, DynamoDB Local, producer, workers, tracker, sinks.
+
+    A process that ends is started again, whatever the reason; the reason is told here.
+    """
+    from local.deployment import Deployment  # it brings boto3 along
+
     settings = data_settings(data)
-    configure_logging(settings)
-    kinds: tuple[SinkKind, ...] = SINK_KINDS
+    warn_on_stderr(settings)
     deployment = Deployment(
-        settings, workers=workers, sinks=kinds, local_dynamodb="disk" if local_dynamodb else None
+        settings,
+        workers=workers,
+        sinks=SINK_KINDS,
+        local_dynamodb="disk" if local_dynamodb else None,
+        gives_up=False,
     )
-    asyncio.run(_stay(deployment))
-
-
-async def _stay(deployment: Deployment) -> None:
-    staying = asyncio.create_task(_serve(deployment))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, staying.cancel)
-    try:
-        await staying
-    except asyncio.CancelledError:
-        out.print("stopped")
+    run_until_signal(_serve(deployment), "stopped", code=0)
 
 
 async def _serve(deployment: Deployment) -> None:
-    note = None
     try:
         settings = await deployment.start_servers()
         deployment.start_processes()
-        note = announce(settings, os.getpid())
-        out.print(f"Kafka: {settings.kafka.bootstrap_servers}", markup=False)
+        out.print(f"Kafka: {settings.kafka.bootstrap_servers}")
         if settings.dynamodb.endpoint_url:
-            out.print(f"DynamoDB: {settings.dynamodb.endpoint_url}", markup=False)
-        out.print(f"logs: {deployment.logs}", markup=False)
+            out.print(f"DynamoDB: {settings.dynamodb.endpoint_url}")
+        out.print(f"logs: {deployment.logs.absolute()}")
         out.print("Submit a job with `skyfill start CONFIG`; Ctrl-C stops everything.")
         await deployment.watch()
     finally:
-        if note is not None:
-            note.unlink(missing_ok=True)
         await deployment.stop()

@@ -9,23 +9,30 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
 
+from local.announcement import announce, withdraw
+from local.broker import require_answer, require_idle
 from local.dynamodb import EmbeddedDynamoDB
+from local.folder_lock import folder_lock
 from local.kafka import EmbeddedKafka
+from local.stores import writable_folder
 from local.supervisor import Role, Supervisor
 from messaging import clients
-from messaging.names import SinkKind
+from messaging.names import Names, SinkKind
 from messaging.topics import create_topics
 from schemas.errors import LocalServerError
 from schemas.settings import Settings
 
 LocalDynamoDB = Literal["disk", "memory"]
+_CLAIM_SECONDS = 2.0
 
 
 class Deployment:
-    """Life: `start`, then `watch` until cancelled, then `stop`. In the main thread's event loop."""
+    """Life: `start_servers`, `start_processes`, `watch` until cancelled, `stop`. All in the main thread's
+    event loop. The data folder is its own meanwhile."""
 
     def __init__(
         self,
@@ -34,9 +41,11 @@ class Deployment:
         workers: int,
         sinks: Sequence[SinkKind],
         local_dynamodb: LocalDynamoDB | None = None,
+        gives_up: bool = True,
     ) -> None:
         """`local_dynamodb` embeds DynamoDB Local, unless an endpoint is set already: kept on disk, where
-        every item waits for an fsync, or in memory, where it is gone at the end."""
+        every item waits for an fsync, or in memory, where it is gone at the end. `gives_up`: whether
+        `watch` fails for a process that can't be kept running, or goes on trying."""
         self.settings = settings
         self._workers, self._sinks = workers, sinks
         data = settings.data_dir
@@ -47,13 +56,10 @@ class Deployment:
             if wants_dynamodb
             else None
         )
-        self._create_tables = local_dynamodb is not None
+        self.creates_tables = local_dynamodb is not None
+        self._gives_up = gives_up
+        self._claim = AsyncExitStack()
         self.supervisor: Supervisor | None = None
-
-    @property
-    def embeds_kafka(self) -> bool:
-        """Whether the broker is ours."""
-        return self._kafka is not None
 
     @property
     def logs(self) -> Path:
@@ -63,12 +69,19 @@ class Deployment:
     async def start_servers(self) -> Settings:
         """Starts what is embedded and makes the topics; the settings with all addresses filled in.
 
-        Raises LocalServerError and DeploymentError.
+        Raises ConfigError for an unusable data folder, LocalServerError for one that another deployment
+        has, and DeploymentError where a given broker does not answer or has other processes at work.
         """
+        await self._claim_folder()
+        if self._kafka is None:
+            await asyncio.to_thread(self._require_broker)
         changes: dict[str, object] = {}
-        async with asyncio.TaskGroup() as starting:
-            broker = starting.create_task(self._kafka.start()) if self._kafka else None
-            tables = starting.create_task(self._dynamodb.start()) if self._dynamodb else None
+        try:
+            async with asyncio.TaskGroup() as starting:
+                broker = starting.create_task(self._kafka.start()) if self._kafka else None
+                tables = starting.create_task(self._dynamodb.start()) if self._dynamodb else None
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
         if broker:
             changes["kafka"] = self.settings.kafka.model_copy(update={"bootstrap_servers": broker.result()})
         if tables:
@@ -76,11 +89,13 @@ class Deployment:
         self.settings = self.settings.model_copy(update=changes)
         kafka = self.settings.kafka
         await asyncio.to_thread(create_topics, clients.admin(kafka), kafka)
+        announce(self.settings)
+        self._claim.callback(withdraw, self.settings.data_dir)
         return self.settings
 
     def start_processes(self) -> None:
         """Starts the planner, workers, tracker and sinks under supervision. Raises LocalServerError."""
-        self.supervisor = Supervisor(self._roles(), self._environment(), self.logs)
+        self.supervisor = Supervisor(self._roles(), self._environment(), self.logs, gives_up=self._gives_up)
         self.supervisor.start()
 
     async def watch(self) -> None:
@@ -106,13 +121,34 @@ class Deployment:
         for server in (self._dynamodb, self._kafka):
             if server is not None:
                 await server.stop()
+        await self._claim.aclose()
+
+    async def _claim_folder(self) -> None:
+        """Two deployments of one folder would share slots and logs. A killed one's claim dies with it."""
+        folder = self.settings.data_dir
+        writable_folder(folder, "data folder")
+        try:
+            await self._claim.enter_async_context(folder_lock(folder, patience=_CLAIM_SECONDS))
+        except LocalServerError:
+            raise LocalServerError(
+                f"another skyfill runs with the data folder {folder.absolute()}. Wait for it, stop it, or "
+                f"choose another folder with --data"
+            ) from None
+
+    def _require_broker(self) -> None:
+        kafka = self.settings.kafka
+        require_answer(kafka)
+        if self.settings.worker_slot is None:
+            names = Names(kafka.topic_prefix)
+            sinks = [names.sink_group(kind) for kind in self._sinks]
+            require_idle(kafka, [names.worker_group, names.tracker_group, *sinks])
 
     def _roles(self) -> list[Role]:
         first = self.settings.worker_slot or 0
         roles = [Role("producer", _command("producer")), Role("tracker", _command("tracker"), first)]
         roles += [Role(f"worker-{n}", _command("worker"), first + n) for n in range(self._workers)]
         for kind in self._sinks:
-            flags = ["--create-tables"] if kind == "dynamodb" and self._create_tables else []
+            flags = ["--create-tables"] if kind == "dynamodb" and self.creates_tables else []
             roles.append(Role(f"sink-{kind}", _command("sink", kind, *flags), first))
         return roles
 

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from local.deployment import Deployment, LocalDynamoDB
+from local.stores import require_folders, require_tables
 from messaging.control import SinkPositions, StatusBoard, send_command, sink_kinds
 from messaging.names import SinkKind
 from schemas.backfill import Backfill
@@ -77,17 +78,22 @@ class OneShot:
         self._behind: dict[SinkKind, int | None] = dict.fromkeys(kinds)
 
     async def run(self, before_stop: Callable[[Settings], Awaitable[None]] | None = None) -> Result:
-        """Runs the job to its end. Raises LocalServerError, DeploymentError; always stops what it started.
+        """Runs the job to its end; always stops what it started.
 
+        Raises ConfigError, DeploymentError and SinkError: the store, broker or folder is not as it has to be.
         `before_stop` is called when all is stored and the servers still run, with their addresses.
         """
         try:
             self._tell("starting servers")
+            require_folders(self._backfill)
             settings = await self.deployment.start_servers()
             board = await asyncio.to_thread(StatusBoard, settings.kafka)
             known = self._choose_job(board)
             if known is not None and known.final:
                 return self._result(known, found_final=True)
+            await asyncio.to_thread(
+                require_tables, self._backfill, settings.dynamodb, create=self.deployment.creates_tables
+            )
             await asyncio.to_thread(
                 send_command,
                 settings.kafka,

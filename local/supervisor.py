@@ -22,7 +22,10 @@ _HEALTHY_SECONDS = 30.0
 _USER_ERROR = 1
 _USER_ERRORS = 2
 """So many ends in a row that only a user can mend, and the whole deployment gives up."""
-_GRACE_SECONDS = 30.0
+_FAILURES = 10
+"""The same for any ends by itself without having been healthy; a kill from outside is none."""
+_GRACE_SECONDS = 25.0
+_SHOWN_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Running:
     started_at: float = 0.0
     restarts: int = 0
     user_errors: int = 0
+    failures: int = 0
+    """Both in a row."""
     pause: float = _FIRST_PAUSE
     due_at: float | None = field(default=None)
     """When it is to be started again, if it has ended."""
@@ -51,8 +56,14 @@ class Running:
 class Supervisor:
     """Life: `start`, then `watch` until cancelled, then `stop`. All in the main thread's event loop."""
 
-    def __init__(self, roles: Sequence[Role], env: Mapping[str, str], logs: Path) -> None:
-        """`env` is the whole environment of the processes, to which each role's slot is added."""
+    def __init__(
+        self, roles: Sequence[Role], env: Mapping[str, str], logs: Path, *, gives_up: bool = True
+    ) -> None:
+        """`env` is the whole environment of the processes, to which each role's slot is added.
+
+        One that does not give up goes on trying for ever, with a pause of ten seconds in the end.
+        """
+        self._gives_up = gives_up
         self.running = [Running(role, self._process_of(role, env, logs)) for role in roles]
 
     def start(self) -> None:
@@ -61,7 +72,7 @@ class Supervisor:
             self._start(one)
 
     async def watch(self) -> None:
-        """Starts again what ends, with growing pauses. LocalServerError when only a user can help."""
+        """Starts again what ends, with growing pauses. LocalServerError when that does not help."""
         while True:
             now = time.monotonic()
             for one in self.running:
@@ -69,7 +80,7 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
-        """SIGTERM to all at once; SIGKILL to those that have not ended after half a minute."""
+        """SIGTERM to all at once; SIGKILL to those that have not ended after 25 s."""
         await asyncio.gather(*(one.process.stop(grace=_GRACE_SECONDS) for one in self.running))
 
     def restarts(self) -> int:
@@ -79,21 +90,24 @@ class Supervisor:
     def _look_after(self, one: Running, now: float) -> None:
         if one.process.running:
             if now - one.started_at > _HEALTHY_SECONDS:
-                one.pause, one.user_errors = _FIRST_PAUSE, 0
-            return
-        if one.due_at is None:
-            code = one.process.returncode
-            one.user_errors = one.user_errors + 1 if code == _USER_ERROR else 0
-            if one.user_errors >= _USER_ERRORS:
-                raise LocalServerError(
-                    f"{one.role.name} can't go on. The end of {one.process.log}:\n{one.process.log_tail(8)}"
-                )
-            _log.warning("%s ended (%s); starting it again in %.1f s", one.role.name, code, one.pause)
-            one.due_at = now + one.pause
-            one.pause = min(_LONGEST_PAUSE, one.pause * 2)
+                one.pause, one.user_errors, one.failures = _FIRST_PAUSE, 0, 0
+        elif one.due_at is None:
+            self._ended(one, now)
         elif now >= one.due_at:
             one.restarts += 1
             self._start(one)
+
+    def _ended(self, one: Running, now: float) -> None:
+        code = one.process.returncode or 0
+        one.user_errors = one.user_errors + 1 if code == _USER_ERROR else 0
+        one.failures += code >= 0
+        if self._gives_up and (one.user_errors >= _USER_ERRORS or one.failures >= _FAILURES):
+            tail = one.process.log_tail(_SHOWN_LINES)
+            raise LocalServerError(f"{one.role.name} can't go on. The end of {one.process.log}:\n{tail}")
+        said = f": {one.process.log_tail(1)}" if code == _USER_ERROR else ""
+        _log.warning("%s ended (%s); starting it again in %.1f s%s", one.role.name, code, one.pause, said)
+        one.due_at = now + one.pause
+        one.pause = min(_LONGEST_PAUSE, one.pause * 2)
 
     @staticmethod
     def _start(one: Running) -> None:
