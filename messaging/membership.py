@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from messaging.clients import group_consumer
-from messaging.crash import end_process
+from messaging.crash import end_process, end_with
 from messaging.polling import Polled, poll
 from messaging.topics import missing_offsets_text
-from schemas.errors import OffsetsMissing, SkyfillError
+from schemas.errors import FencedError, OffsetsMissing, SkyfillError
 from schemas.settings import KafkaSettings
 
 _log = logging.getLogger("skyfill.group")
@@ -55,6 +55,8 @@ class Membership:
         self.partitions: set[int] = set()
         self._group, self._topic, self._companions = group, topic, companions
         self._owner, self._end = owner, end
+        self._closing = False
+        self._place: tuple[Any, str] = (None, "")
         self._read_back_until = 4 * kafka.transaction_timeout_seconds
         self.consumer.subscribe(
             [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -62,16 +64,41 @@ class Membership:
 
     def poll(self, most: int, timeout: float) -> Polled:
         """Messages of the partitions held; see messaging.polling.poll."""
-        return poll(self.consumer, most, timeout)
+        polled = poll(self.consumer, most, timeout)
+        self._note_place()
+        return polled
+
+    # Only the thread that polls may ask the client: it serves one thread at a time, and a poll that is in a
+    # rebalance may be waiting for the very lock that another thread holds while it asks. What was noted and
+    # is out of date by now, the broker refuses.
+
+    def consumer_group_metadata(self) -> Any:
+        """The group's metadata as of the last poll or rebalance. FencedError for no member. Any thread's."""
+        metadata, member_id = self._place
+        if not member_id:
+            raise FencedError("this process is no longer a member of its group")
+        return metadata
+
+    def memberid(self) -> str:
+        """The member id as of the last poll or rebalance, empty for no member. Any thread's."""
+        return self._place[1]
+
+    def _note_place(self) -> None:
+        self._place = (self.consumer.consumer_group_metadata(), self.consumer.memberid() or "")
 
     def close(self) -> None:
         """Leaves the group, so that others take over at once; partitions held are revoked first."""
+        self._closing = True
         self.consumer.close()
 
     # An exception inside a rebalance callback would surface later as a SystemError, so none may leave.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:  # joined just to leave; a consumer that is being closed can't read anything back
+            consumer.incremental_assign([])  # or the client would assign them by itself
+            return
         try:
+            self._note_place()
             both = [TopicPartition(t, p.partition) for t in self._all_topics() for p in partitions]
             start = self._read_back(consumer, both)
             self._owner.assigned(start)
@@ -84,10 +111,13 @@ class Membership:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            both = [(t, p.partition) for t in self._all_topics() for p in partitions]
-            self._owner.revoking(both)
+            self._note_place()
+            going = self.partitions & {p.partition for p in partitions}
+            both = [(t, p) for t in self._all_topics() for p in sorted(going)]
+            if both:
+                self._owner.revoking(both)
             consumer.incremental_unassign([TopicPartition(*tp) for tp in both])
-            self.partitions -= {p.partition for p in partitions}
+            self.partitions -= going
         except Exception as error:
             self._fail("giving up partitions failed", error)
         if partitions:
@@ -97,6 +127,8 @@ class Membership:
         self._end(f"{self._group} was silent for too long and lost {sorted(p.partition for p in partitions)}")
 
     def _fail(self, what: str, error: Exception) -> NoReturn:
+        if isinstance(error, OffsetsMissing):
+            end_with(error)  # starting again would not help
         if not isinstance(error, SkyfillError | KafkaException):
             _log.exception("%s", what)
         self._end(f"{what}: {error}")

@@ -120,6 +120,9 @@ class TaskStream:
         """See messaging.membership.Owner."""
         with self._lock:
             self._before_revoke(partitions)
+            if paused := self._paused.intersection(partitions):
+                # The client would keep it in mind: the partition would come back paused, and stay so.
+                self.membership.consumer.resume([TopicPartition(*place) for place in paused])
             for place in partitions:
                 self._windows.pop(place, None)
                 self._epochs.pop(place, None)

@@ -117,7 +117,10 @@ def check_topics(client: AdminClient, wanted: Iterable[Topic]) -> None:
 def topic_id(client: AdminClient, topic: str) -> str:
     """The topic's UUID as 32 hexadecimal digits: another one after the topic was deleted and made again."""
     described = client.describe_topics(TopicCollection([topic]))[topic].result(_TIMEOUT)
-    high, low = described.topic_id.get_most_significant_bits(), described.topic_id.get_least_significant_bits()
+    high, low = (
+        described.topic_id.get_most_significant_bits(),
+        described.topic_id.get_least_significant_bits(),
+    )
     return f"{high & (2**64 - 1):016x}{low & (2**64 - 1):016x}"  # the halves are signed
 
 

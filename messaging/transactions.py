@@ -7,9 +7,9 @@ transactional id aborts what was left open. There is no way back to a half-made 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from messaging.partitioner import partition_for
 from schemas.errors import FencedError
@@ -17,6 +17,16 @@ from schemas.errors import FencedError
 _POLL_EVERY = 500
 _CALL_TIMEOUT = 30.0
 _RETRIES = 5
+
+
+class Member(Protocol):
+    """Whose offsets are committed: a Membership, or the consumer itself in the thread that polls it."""
+
+    def consumer_group_metadata(self) -> Any:
+        """The group's metadata."""
+
+    def memberid(self) -> str | None:
+        """Empty for no member."""
 
 
 class TransactionalPublisher:
@@ -49,17 +59,18 @@ class TransactionalPublisher:
         for value in values:
             self._produce(topic, partition, encoded, value)
 
-    def commit(self, offsets: Sequence[TopicPartition] = (), consumer: Consumer | None = None) -> None:
-        """Makes all visible, together with the offsets of `consumer`'s group. FencedError: end the process.
+    def commit(self, offsets: Sequence[TopicPartition] = (), member: Member | None = None) -> None:
+        """Makes all visible, together with the offsets of `member`'s group. FencedError: end the process.
 
-        The group's metadata is taken here, so the caller has to hold whatever keeps a rebalance out.
+        The group's metadata is taken here, so the caller has to hold whatever keeps a rebalance out; a
+        thread that does not poll passes the Membership, never its consumer.
         """
         if offsets:
-            assert consumer is not None
+            assert member is not None
             self._begin()
-            group = consumer.consumer_group_metadata()
+            group = member.consumer_group_metadata()
             # Without a member id the broker would accept offsets of anybody: the group was lost just now.
-            if not consumer.memberid():
+            if not member.memberid():
                 raise FencedError("this process is no longer a member of its group")
             self._call(self._producer.send_offsets_to_transaction, list(offsets), group, _CALL_TIMEOUT)
         if self._in_transaction:

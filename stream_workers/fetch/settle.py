@@ -69,7 +69,7 @@ class Settler:
             return
         if not all(self._stream.held(task) for task in self._settled):
             raise FencedError("a partition went away while its transaction was open")
-        publisher.commit(offsets, self._stream.membership.consumer)
+        publisher.commit(offsets, self._stream.membership)
         self._stream.mark_committed(offsets)
         self._settled.clear()
 
