@@ -88,27 +88,30 @@ class OneShot:
             require_folders(self._backfill)
             settings = await self.deployment.start_servers()
             board = await asyncio.to_thread(StatusBoard, settings.kafka)
+            sinks = SinkPositions(settings.kafka)
             known = self._choose_job(board)
-            if known is not None and known.final:
+            ended = known is not None and known.final
+            # An earlier run may have been killed between the job's end and the last row's.
+            if known and ended and not await self._look_at_sinks(sinks, await asyncio.to_thread(sinks.ends)):
                 return self._result(known, found_final=True)
             await asyncio.to_thread(
                 require_tables, self._backfill, settings.dynamodb, create=self.deployment.creates_tables
             )
-            await asyncio.to_thread(
-                send_command,
-                settings.kafka,
-                self._job_id,
-                JobMessage(action="start", backfill=self._backfill.model_dump(mode="json")),
-            )
+            if not ended:
+                await asyncio.to_thread(self._submit, settings)
             self._tell("starting processes")
             self.deployment.start_processes()
-            final = await self._watched(self._to_the_end(board, SinkPositions(settings.kafka)))
+            final = await self._watched(self._to_the_end(board, sinks))
             if before_stop is not None:
                 await before_stop(settings)
             return self._result(final, resumed=known is not None)
         finally:
             self._tell("stopping")
             await self.deployment.stop()
+
+    def _submit(self, settings: Settings) -> None:
+        document = self._backfill.model_dump(mode="json")
+        send_command(settings.kafka, self._job_id, JobMessage(action="start", backfill=document))
 
     def _choose_job(self, board: StatusBoard) -> JobStatus | None:
         """With `again`, the first id whose job is not finished."""
