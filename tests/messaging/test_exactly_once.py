@@ -80,8 +80,9 @@ def test_the_next_owner_waits_for_offsets_that_are_sent_but_undecided(stage: Sce
     old = set(stage.members())
     stage.crew.start(1, read_back_patience=0.2)  # far less than it takes: it has to ask again and again
     eventually(lambda: list(stage.members().values()) == [ALL] and not old & set(stage.members()))
-    time.sleep(0.5)
+    time.sleep(1)
     assert "holds" not in stage.crew.log(1).read_text()  # given them, and not taken yet
+    assert stage.crew.processes[1].poll() is None, "it has to wait, not to give up"
     assert not stage.results()
     if predecessor == "goes on":
         os.kill(first.pid, signal.SIGCONT)
