@@ -39,6 +39,7 @@ from sinks.tenure import Tenure
 _BATCH = 500
 _POLL_SECONDS = 0.1
 _COMMIT_SECONDS = 0.5
+_LEAVE_SECONDS = 15.0
 _ORPHANS_REMEMBERED = 100_000
 _log = logging.getLogger("skyfill.sink")
 
@@ -99,7 +100,9 @@ class SinkLoop:
             self._statuses.catch_up()
             while not stop.is_set():
                 self._step()
-            self._settle(list(self._held))  # what can't be committed now is while leaving, see `revoking`
+            give_up_at = time.monotonic() + _LEAVE_SECONDS
+            while not self._settle(list(self._held)) and time.monotonic() < give_up_at:
+                self._step()  # the group is rebalancing, which polling brings to an end
         except FencedError as error:
             self._held.clear()
             self._end(str(error))

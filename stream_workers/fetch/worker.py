@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -80,11 +80,10 @@ class FetchWorker:
         """
         await asyncio.to_thread(self._open)
         consuming = asyncio.create_task(asyncio.to_thread(self._consume))
-        committing = asyncio.create_task(self._commit_often())
         dispatching = asyncio.create_task(self._dispatch())
         stopped = asyncio.create_task(stop.wait())
         waiting: list[asyncio.Future[None] | asyncio.Task[bool] | asyncio.Task[None]]
-        waiting = [stopped, self._failure, consuming, committing, dispatching]
+        waiting = [stopped, self._failure, consuming, dispatching]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for future in done - {stopped}:
             future.result()  # raises what went wrong
@@ -93,10 +92,8 @@ class FetchWorker:
             await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
         for task in self._running.values():
             task.cancel()
-        committing.cancel()
-        await self._publish(self._settler.commit)
         self._stopping.set()
-        await consuming
+        await consuming  # commits while leaving the group
         self._reader.shutdown()
         self._publishing.shutdown()
 
@@ -136,11 +133,17 @@ class FetchWorker:
 
     def _consume(self) -> None:
         try:
+            commit_at = time.monotonic()
             while not self._stopping.is_set():
                 works, broken = self._decode(self._stream.poll(0.1))
                 changed = self._jobs.refresh()
                 if works or broken or changed:  # looking up an unknown job may change jobs, too
                     self._loop.call_soon_threadsafe(self._arrived, works, broken)
+                if time.monotonic() >= commit_at:
+                    # Right after a poll the group's generation is known as it is now: a commit with an
+                    # older one, in the middle of a rebalance, would cost this process its life.
+                    self._settler.commit()
+                    commit_at = time.monotonic() + self._settings.kafka.commit_interval_seconds
         finally:
             self._stream.close()
             self._jobs.close()
@@ -256,14 +259,6 @@ class FetchWorker:
             # Its memory is in use until the thread is done with it, even if nobody waits for that any more.
             publishing.add_done_callback(lambda _: ending.spool.close())
         await asyncio.shield(publishing)
-
-    async def _commit_often(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.kafka.commit_interval_seconds)
-            await self._publish(self._settler.commit)
-
-    async def _publish(self, function: Callable[[], None]) -> None:
-        await self._loop.run_in_executor(self._publishing, function)
 
     def _rotate(self, now: float) -> None:
         """A full retry partition's farthest tasks go to its tail, so that what is due behind them is read."""

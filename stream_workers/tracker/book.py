@@ -14,8 +14,8 @@ UNRESOLVED = "(unresolved)"
 """Stands for the host of accounts that no host could be found for."""
 
 
-def enter(ledger: Ledger, outcome: RepoOutcome | PlanOutcome | JobEvent, at: datetime) -> None:
-    """Enters one outcome, written at `at`, into the ledger, in place."""
+def enter(ledger: Ledger, outcome: RepoOutcome | PlanOutcome | JobEvent, at: datetime) -> bool:
+    """Enters one outcome, written at `at`, into the ledger, in place; False if it changes nothing."""
     match outcome:
         case RepoOutcome():
             _enter_repo(ledger, outcome)
@@ -23,14 +23,17 @@ def enter(ledger: Ledger, outcome: RepoOutcome | PlanOutcome | JobEvent, at: dat
             ledger.planned = outcome.planned
             ledger.duplicates = outcome.duplicates
             ledger.plan_finished = ledger.plan_finished or outcome.finished
+        case JobEvent(event="ignored"):
+            return False
         case JobEvent() if ledger.finished_at is None or ledger.state == "rejected":
             _enter_event(ledger, outcome)
         case _:
-            return  # a job that has ended stays as it is
+            return False  # a job that has ended stays as it is
     if not isinstance(outcome, JobEvent):
         ledger.started_at = ledger.started_at or at
     if ledger.finished_at is None and _ended(ledger):
         ledger.finished_at = at
+    return True
 
 
 def status_of(ledger: Ledger, now: datetime) -> JobStatus:
@@ -90,7 +93,7 @@ def _enter_event(ledger: Ledger, event: JobEvent) -> None:
         case "source_failed":
             ledger.state, ledger.detail, ledger.plan_finished = "source_failed", event.detail, True
         case _:
-            pass  # ignored
+            pass  # ignored, see `enter`
 
 
 def _ended(ledger: Ledger) -> bool:

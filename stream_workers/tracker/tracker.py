@@ -108,8 +108,8 @@ class Tracker:
             self._set_aside(message, f"its key is {message.key!r}, its job_id {outcome.job_id!r}")
             return
         ledger = self._ledgers.setdefault(outcome.job_id, Ledger(job_id=outcome.job_id))
-        enter(ledger, outcome, datetime.fromtimestamp(message.timestamp / 1000, UTC))
-        self._dirty.add(outcome.job_id)
+        if enter(ledger, outcome, datetime.fromtimestamp(message.timestamp / 1000, UTC)):
+            self._dirty.add(outcome.job_id)
 
     def _set_aside(self, message: Delivered, detail: str) -> None:
         _log.warning(

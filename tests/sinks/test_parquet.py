@@ -15,7 +15,6 @@ import pytest
 
 from messaging.topics import topic_id
 from schemas.backfill import Backfill
-from schemas.errors import SinkError
 from schemas.settings import Settings, SinkSettings
 from sinks import arrow_rows
 from sinks.parquet import ParquetSink, run_parquet_sink
@@ -206,14 +205,3 @@ def test_two_spellings_of_a_folder_are_one_destination(tmp_path: Path) -> None:
         document | {"storage": [{"type": "parquet", "path": path} for path in paths]}
     )
     assert sink_of().destinations(backfill) == (str(tmp_path.resolve() / "real"),)
-
-
-def test_a_path_that_is_no_local_folder_is_refused() -> None:
-    backfill = Backfill.model_validate(
-        {
-            "source": {"type": "inline", "dids": ["x"]},
-            "storage": {"type": "parquet", "path": "s3://bucket/folder"},
-        }
-    )
-    with pytest.raises(SinkError, match="no local folder"):
-        sink_of().destinations(backfill)
