@@ -23,9 +23,9 @@ _SAMPLE = """
 
 
 def demo(
-    accounts: Annotated[int, typer.Option(min=4, help="Accounts of the simulated network.")] = 300,
+    accounts: Annotated[int, typer.Option(min=4, help="Accounts of the simulated network.")] = 200,
     hosts: Annotated[int, typer.Option(min=2, help="Its PDSs.")] = 6,
-    records: Annotated[int, typer.Option(min=1, help="Records of an account, in the mean.")] = 150,
+    records: Annotated[int, typer.Option(min=1, help="Records of an account, in the mean.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed makes the same network.")] = 1,
     workers: Workers = DEFAULT_WORKERS,
     out_dir: Annotated[

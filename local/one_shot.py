@@ -103,6 +103,7 @@ class OneShot:
             self.deployment.start_processes()
             final = await self._watched(self._to_the_end(board, sinks))
             if before_stop is not None:
+                self._tell("comparing")
                 await before_stop(settings)
             return self._result(final, resumed=known is not None)
         finally:
