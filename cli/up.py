@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.live import Live
+from rich.table import Table
 
-from cli.console import out
+from cli.console import canvas, out, table
 from cli.logs import warn_on_stderr
 from cli.run import DEFAULT_WORKERS, Workers
 from cli.settings import Data, data_settings
@@ -38,6 +41,7 @@ def up(
         sinks=SINK_KINDS,
         local_dynamodb="disk" if local_dynamodb else None,
         gives_up=False,
+        report=out.print,
     )
     run_until_signal(_serve(deployment), "stopped", code=0)
 
@@ -51,6 +55,28 @@ async def _serve(deployment: Deployment) -> None:
             out.print(f"DynamoDB: {settings.dynamodb.endpoint_url}")
         out.print(f"logs: {deployment.logs.absolute()}")
         out.print("Submit a job with `skyfill start CONFIG`; Ctrl-C stops everything.")
-        await deployment.watch()
+        showing = asyncio.create_task(_show(deployment)) if canvas.is_terminal else None
+        try:
+            await deployment.watch()
+        finally:
+            if showing:
+                showing.cancel()
+                await asyncio.wait([showing])
     finally:
         await deployment.stop()
+
+
+async def _show(deployment: Deployment) -> None:
+    """The processes, drawn in place once a second."""
+    with Live(console=canvas, auto_refresh=False, transient=True) as live:
+        while True:
+            live.update(_processes(deployment), refresh=True)
+            await asyncio.sleep(1)
+
+
+def _processes(deployment: Deployment) -> Table:
+    made = table("process", "state", "pid", "restarts")
+    for one in deployment.supervisor.running if deployment.supervisor else []:
+        state = "runs" if one.process.running else "ended, will be started again"
+        made.add_row(one.role.name, state, str(one.process.pid), str(one.restarts))
+    return made

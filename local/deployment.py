@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from local.announcement import announce, withdraw
 from local.broker import require_answer, require_idle
 from local.dynamodb import EmbeddedDynamoDB
 from local.folder_lock import folder_lock
+from local.java import JarCache
 from local.kafka import EmbeddedKafka
 from local.stores import writable_folder
 from local.supervisor import Role, Supervisor
@@ -42,17 +43,19 @@ class Deployment:
         sinks: Sequence[SinkKind],
         local_dynamodb: LocalDynamoDB | None = None,
         gives_up: bool = True,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`local_dynamodb` embeds DynamoDB Local, unless an endpoint is set already: kept on disk, where
         every item waits for an fsync, or in memory, where it is gone at the end. `gives_up`: whether
-        `watch` fails for a process that can't be kept running, or goes on trying."""
+        `watch` fails for a process that can't be kept running, or goes on trying. `report` is told of
+        downloads, from any thread."""
         self.settings = settings
         self._workers, self._sinks = workers, sinks
-        data = settings.data_dir
-        self._kafka = None if settings.kafka.bootstrap_servers else EmbeddedKafka(data / "kafka")
+        data, jars = settings.data_dir, JarCache(report=report)
+        self._kafka = None if settings.kafka.bootstrap_servers else EmbeddedKafka(data / "kafka", jars=jars)
         wants_dynamodb = local_dynamodb is not None and not settings.dynamodb.endpoint_url
         self._dynamodb = (
-            EmbeddedDynamoDB(data / "dynamodb", in_memory=local_dynamodb == "memory")
+            EmbeddedDynamoDB(data / "dynamodb", in_memory=local_dynamodb == "memory", jars=jars)
             if wants_dynamodb
             else None
         )

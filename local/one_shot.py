@@ -69,7 +69,9 @@ class OneShot:
     ) -> None:
         """`again` runs a finished job once more, under a new id; `show` is called several times a second."""
         kinds = sink_kinds(storage.type for storage in backfill.storage)
-        self.deployment = Deployment(settings, workers=workers, sinks=kinds, local_dynamodb=local_dynamodb)
+        self.deployment = Deployment(
+            settings, workers=workers, sinks=kinds, local_dynamodb=local_dynamodb, report=self._tell
+        )
         self._backfill, self._again, self._show = backfill, again, show
         self._kinds = kinds
         self._started = time.monotonic()
