@@ -28,7 +28,7 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     slow = skyfill.document(
         "slow",
         source={"type": "inline", "dids": [account.did for account in network.accounts]},
-        processing={"requests_per_second": 0.5, "max_concurrent_per_pds": 1},
+        processing={"requests_per_second": 0.1, "max_concurrent_per_pds": 1},
         storage={"type": "parquet", "path": "slow"},
     )
     up = skyfill.start("up", "--workers", 1)
