@@ -129,18 +129,7 @@ def end_offsets(
 ) -> dict[int, int]:
     """The end of each partition: of what is committed, or of all that was written."""
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    return _list_offsets(client, topic, partitions, OffsetSpec.latest(), level)
-
-
-def begin_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    """The first offset still kept, of each partition."""
-    return _list_offsets(client, topic, partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
-
-
-def _list_offsets(
-    client: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
-) -> dict[int, int]:
-    request = {TopicPartition(topic, p): spec for p in partitions}
+    request = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
 
     def ask() -> dict[int, int]:
         futures = client.list_offsets(request, isolation_level=level, request_timeout=_PATIENCE)

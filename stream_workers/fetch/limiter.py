@@ -47,11 +47,6 @@ class HostLimiter:
         self._next_learnt_at = 0.0
         self._in_flight = 0
 
-    @property
-    def blocked_until(self) -> float:
-        """When the host may be asked again, after a 429; in the past if it may be."""
-        return self._blocked_until
-
     async def acquire(self, job_id: str, rate: float) -> None:
         """Waits for this job's turn at the host; `rate` is the job's requests per second."""
         while (wait := self.delay(job_id, rate)) > 0:
