@@ -1,6 +1,6 @@
 # What people type here. `make` alone shows this list.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format docs lock clean
+.PHONY: help demo up test mutants check format docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,6 +25,9 @@ ifeq ($(CI)$(NODE),)
 else
 	$(BIN)/pytest $(SPREAD) $(ARGS)
 endif
+
+mutants: $(VENV)/.dev ## Break the code on purpose, one fault at a time, and see that a test finds each
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(VENV)/.dev ## Lint, types, layers, and docs that match the code
 	$(BIN)/ruff check .

@@ -1,0 +1,94 @@
+"""Puts each fault into a copy of the tree and runs the tests that have to find it: `make mutants`.
+
+    python -m tests.mutants [WORD…]      only the mutants whose name or file contains one of the words
+
+Ends with 1 if a mutant survives. The tree itself is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.mutants.mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+_PATIENCE_SECONDS = 900
+_FOUND, _NO_TESTS_RAN = 1, (2, 3, 4, 5)
+
+
+def copy_tree(target: Path) -> None:
+    """What git knows or would take in, as it stands now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        source = ROOT / name
+        if source.exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+def judge(mutant: Mutant, tree: Path) -> str:
+    """`found`, `SURVIVED`, or why the tests told nothing."""
+    file = tree / mutant.file
+    sound = file.read_text("utf-8")
+    file.write_text(sound.replace(mutant.old, mutant.new), "utf-8")
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests],
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "found"  # nothing ends any more
+    finally:
+        file.write_text(sound, "utf-8")
+    if ended.returncode == _FOUND:
+        return "found"
+    if ended.returncode in _NO_TESTS_RAN:
+        return "NO TESTS RAN:\n" + ended.stdout.decode()[-2000:]
+    return "SURVIVED"
+
+
+def main(words: list[str]) -> int:
+    """Runs the mutants; the exit code."""
+    console = Console()
+    chosen = [m for m in MUTANTS if not words or any(word in f"{m.name} {m.file}" for word in words)]
+    if not chosen:
+        console.print("No mutant has one of these words in its name or file.")
+        return 1
+    escaped = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        copy_tree(tree)
+        for number, mutant in enumerate(chosen, 1):
+            began = time.monotonic()
+            verdict = judge(mutant, tree)
+            escaped += verdict != "found"
+            seconds = time.monotonic() - began
+            console.print(
+                f"{number:3} of {len(chosen)}  {seconds:5.0f} s  {mutant.file}: {mutant.name}: {verdict}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    console.print(f"{len(chosen) - escaped} of {len(chosen)} mutants were found.")
+    return 1 if escaped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,440 @@
+"""Hand-made faults in what keeps records exactly once, each with the tests that have to find it.
+
+A test that no fault can fail proves nothing. `make mutants` puts each fault into a copy of the tree and runs
+its tests there; one that passes them all is a hole in the tests.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+WINDOW = "messaging/window.py"
+STREAM = "messaging/task_stream.py"
+PUBLISHER = "messaging/transactions.py"
+MEMBERSHIP = "messaging/membership.py"
+VIEWS = "messaging/views.py"
+SETTLE = "stream_workers/fetch/settle.py"
+WORKER = "stream_workers/fetch/worker.py"
+BOOK = "stream_workers/tracker/book.py"
+TRACKER = "stream_workers/tracker/tracker.py"
+PLANNER = "producers/planner.py"
+CHUNK = "producers/chunk.py"
+CHAIN = "sinks/chain.py"
+PROGRESS = "sinks/progress.py"
+COMMITS = "sinks/commits.py"
+LOOP = "sinks/loop.py"
+WRITER = "sinks/table_writer.py"
+ITEMS = "sinks/items.py"
+COMPARE = "local/compare.py"
+LEDGER = "local/network/ledger.py"
+
+TEST_WINDOW = "tests/messaging/test_window.py"
+TEST_STREAM = "tests/messaging/test_task_stream.py"
+TEST_ONCE = "tests/messaging/test_exactly_once.py"
+TEST_TRANSACTIONS = "tests/messaging/test_transactions.py"
+TEST_MEMBERSHIP = "tests/messaging/test_membership.py"
+TEST_VIEWS = "tests/messaging/test_views.py"
+TEST_CRASH = "tests/stream_workers/test_worker_crash.py"
+TEST_TOUR = "tests/stream_workers/test_fetch_worker.py"
+TEST_TRACKER_KILLED = "tests/stream_workers/test_tracker_killed.py"
+TEST_BOOK = "tests/stream_workers/test_book.py"
+TEST_PLANNER = "tests/producers/test_planner.py"
+TEST_PLANNER_KILLED = "tests/producers/test_planner_killed.py"
+TEST_CHUNK = "tests/producers/test_chunk.py"
+TEST_CHAIN = "tests/sinks/test_chain.py"
+TEST_PROGRESS = "tests/sinks/test_progress.py"
+TEST_COMMITS = "tests/sinks/test_commits.py"
+TEST_PARQUET = "tests/sinks/test_parquet.py"
+TEST_DYNAMODB = "tests/sinks/test_dynamodb.py"
+TEST_WRITER = "tests/sinks/test_table_writer.py"
+TEST_COMPARE = "tests/local/test_compare.py"
+TEST_LEDGER = "tests/network/test_ledger.py"
+
+
+class Mutant(NamedTuple):
+    """One fault: in `file`, the only occurrence of `old` becomes `new`; `tests` have to find it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # The window
+    Mutant(
+        "the window commits the highest finished offset",
+        WINDOW,
+        "return next(iter(self._open)) if self._open else self._position",
+        "return self._position",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "the window forgets its bitmap",
+        WINDOW,
+        "self._restored = _decode(committed, metadata)",
+        "self._restored: set[int] = set()",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "the bitmap begins one offset too early",
+        WINDOW,
+        "return {base + i for i",
+        "return {base + i - 1 for i",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "unfinished tasks are marked as finished",
+        WINDOW,
+        "done[(offset - base) >> 3] &= ~(1 << ((offset - base) & 7))",
+        "pass",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "what was restored is left out of the next bitmap",
+        WINDOW,
+        "_set(done, offset - base)",
+        "pass",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "a message delivered again is worked on again",
+        WINDOW,
+        "if offset < self._position:\n            return False",
+        "if offset < 0:\n            return False",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "a hole between messages stays open",
+        WINDOW,
+        "if offset < self._position:\n            return False\n        self.reached(offset)",
+        "if offset < self._position:\n            return False\n        if offset > self._position:\n"
+        "            self._open[self._position] = None\n        self._position = offset",
+        (TEST_WINDOW,),
+    ),
+    Mutant(
+        "a finished task asks for no commit",
+        WINDOW,
+        "del self._open[offset]\n        self._changed = True",
+        "del self._open[offset]",
+        (TEST_WINDOW,),
+    ),
+    # Task stream and membership
+    Mutant(
+        "a task of an earlier holding counts as held",
+        STREAM,
+        "return self._epochs.get((task.topic, task.partition)) == task.epoch",
+        "return (task.topic, task.partition) in self._epochs",
+        (TEST_STREAM,),
+    ),
+    Mutant(
+        "a window does not survive a rebalance",
+        STREAM,
+        'OffsetWindow(at.offset, at.metadata or "")',
+        "OffsetWindow(at.offset)",
+        (TEST_STREAM,),
+    ),
+    Mutant(
+        "what is open is not committed before partitions go",
+        STREAM,
+        "            self._before_revoke(partitions)\n",
+        "",
+        (TEST_ONCE, TEST_STREAM),
+    ),
+    Mutant(
+        "a full window is read on",
+        STREAM,
+        "if pause := full - self._paused:",
+        "if pause := set[tuple[str, int]]():",
+        (TEST_STREAM,),
+    ),
+    Mutant(
+        "holes at a partition's end are never committed",
+        STREAM,
+        "self._windows[place].reached(position)",
+        "pass",
+        (TEST_STREAM,),
+    ),
+    Mutant(
+        "a lost membership is shrugged off",
+        MEMBERSHIP,
+        '        self._end(f"{self._group} was silent for too long and lost {sorted(p.partition for p in '
+        'partitions)}")',
+        "        self.partitions.clear()",
+        (TEST_ONCE,),
+    ),
+    Mutant(
+        "companions stay behind",
+        MEMBERSHIP,
+        "return [self._topic, *self._companions]",
+        "return [self._topic]",
+        (TEST_MEMBERSHIP,),
+    ),
+    Mutant(
+        "undecided offsets count as none",
+        MEMBERSHIP,
+        "                    raise\n                continue\n",
+        "                    raise\n"
+        "                return [TopicPartition(p.topic, p.partition, 0) for p in partitions]\n",
+        (TEST_ONCE,),
+    ),
+    # Transactions
+    Mutant(
+        "offsets go without the messages' transaction",
+        PUBLISHER,
+        "if self._in_transaction:\n            self._call(self._producer.commit_transaction, _CALL_TIMEOUT)",
+        "if self._in_transaction:\n            self._call(self._producer.abort_transaction, _CALL_TIMEOUT)",
+        (TEST_TRANSACTIONS,),
+    ),
+    Mutant(
+        "messages go without the offsets",
+        PUBLISHER,
+        "self._call(self._producer.send_offsets_to_transaction, list(offsets), group, _CALL_TIMEOUT)",
+        "pass",
+        (TEST_TRANSACTIONS,),
+    ),
+    Mutant(
+        "who is no member commits all the same",
+        PUBLISHER,
+        "if not member.memberid():",
+        "if False:",
+        (TEST_TRANSACTIONS,),
+    ),
+    Mutant(
+        "a view stops at the committed end",
+        VIEWS,
+        "end_offsets(self._admin, self._topic, self._positions, committed=False)",
+        "end_offsets(self._admin, self._topic, self._positions, committed=True)",
+        (TEST_VIEWS,),
+    ),
+    # The fetch worker
+    Mutant(
+        "a repository is published without its sync marker",
+        SETTLE,
+        "        publisher.publish(names.records, task.did, marker)\n",
+        "",
+        (TEST_TOUR,),
+    ),
+    Mutant(
+        "a task is finished but not what it brought",
+        SETTLE,
+        "                self._publish_repo(publisher, task, ending, spec, selection)\n",
+        "                pass\n",
+        (TEST_TOUR,),
+    ),
+    Mutant(
+        "downloads go on while their partition is given up",
+        WORKER,
+        "            task.cancel()\n        if ended:\n",
+        "            pass\n        if False:\n",
+        ("tests/integration/test_scaling.py",),
+    ),
+    # Tracker
+    Mutant(
+        "the tracker commits its place outside of the transaction",
+        TRACKER,
+        "        self._publisher.commit(offsets, self._membership.consumer)\n",
+        "        if offsets:\n"
+        "            self._membership.consumer.commit(offsets=offsets, asynchronous=False)\n"
+        "        self._publisher.commit()\n",
+        (TEST_TRACKER_KILLED,),
+    ),
+    Mutant(
+        "the tracker begins with empty books",
+        TRACKER,
+        "            self._ledgers |= view.items\n",
+        "            pass\n",
+        (TEST_CRASH,),
+    ),
+    Mutant(
+        "each attempt counts as a retrying account",
+        BOOK,
+        "ledger.totals.retrying += outcome.attempt == 1",
+        "ledger.totals.retrying += 1",
+        (TEST_BOOK,),
+    ),
+    Mutant(
+        "a job ends before its plan",
+        BOOK,
+        "return ledger.plan_finished and ledger.totals.terminal >= ledger.planned",
+        "return ledger.totals.terminal >= ledger.planned",
+        (TEST_BOOK,),
+    ),
+    Mutant(
+        "what comes late changes a job that has ended",
+        BOOK,
+        "case PlanOutcome() if ledger.finished_at is None:",
+        "case PlanOutcome():",
+        (TEST_BOOK,),
+    ),
+    # Planner
+    Mutant(
+        "a chunk's checkpoint goes in a transaction of its own",
+        PLANNER,
+        "            self._publisher.publish(topic, key, message.encode())\n"
+        "        self._publisher.commit()\n",
+        "            if topic == self._names.plans:\n                self._publisher.commit()\n"
+        "            self._publisher.publish(topic, key, message.encode())\n"
+        "        self._publisher.commit()\n",
+        (TEST_PLANNER_KILLED,),
+    ),
+    Mutant(
+        "commands are committed without their offsets",
+        PLANNER,
+        "self._publisher.commit([TopicPartition(self._names.jobs, 0, position)], self._membership.consumer)",
+        "self._publisher.commit()",
+        (TEST_PLANNER,),
+    ),
+    Mutant(
+        "a chunk loses a host's last account",
+        CHUNK,
+        "        mixed.append(host.popleft())\n        if host:\n",
+        "        mixed.append(host.popleft())\n        if len(host) > 1:\n",
+        (TEST_CHUNK,),
+    ),
+    # The chain of files
+    Mutant(
+        "a file overwrites another of its name",
+        CHAIN,
+        "os.link(draft, target)",
+        "os.replace(draft, target)",
+        (TEST_CHAIN,),
+    ),
+    Mutant(
+        "the chain's end is not looked up",
+        CHAIN,
+        "            self.end = self._find_end()\n",
+        "",
+        (TEST_CHAIN,),
+    ),
+    Mutant(
+        "rows stored by another are stored again",
+        CHAIN,
+        'return rows.filter(pc.greater(rows["offset"], self.end))',
+        "return rows",
+        (TEST_CHAIN,),
+    ),
+    Mutant(
+        "after a collision the chain goes on at its own end",
+        CHAIN,
+        "self.end = last if published else max(self.end, self._last_offset(target))",
+        "self.end = last",
+        (TEST_CHAIN,),
+    ),
+    Mutant(
+        "a file's first row tells its end",
+        CHAIN,
+        '"skyfill.last_offset": str(last)',
+        '"skyfill.last_offset": str(rows["offset"][0].as_py())',
+        (TEST_CHAIN,),
+    ),
+    # Sinks: progress, commits, loop
+    Mutant(
+        "the farthest destination decides what is committed",
+        PROGRESS,
+        "offset = min(unstored.values(), default=self.position)",
+        "offset = max(unstored.values(), default=self.position)",
+        (TEST_PROGRESS,),
+    ),
+    Mutant(
+        "what other destinations have is forgotten",
+        PROGRESS,
+        "self._restored = {key: committed + beyond for key, beyond in _decode(metadata).items()}",
+        "self._restored: dict[str, int] = {}",
+        (TEST_PROGRESS,),
+    ),
+    Mutant(
+        "the position is committed, stored or not",
+        LOOP,
+        "points = {p: h.progress.point(self._sink.unstored(p)) for p, h in held.items()}",
+        "points = {p: h.progress.point({}) for p, h in held.items()}",
+        (TEST_PARQUET,),
+    ),
+    Mutant(
+        "partitions go before their rows are stored",
+        LOOP,
+        "        self._sink.flush(partitions)\n        return self._commit(partitions)",
+        "        return self._commit(partitions)",
+        (TEST_PARQUET,),
+    ),
+    Mutant(
+        "a sink that is no member commits all the same",
+        COMMITS,
+        "if not consumer.memberid():",
+        "if False:",
+        (TEST_COMMITS,),
+    ),
+    # DynamoDB
+    Mutant(
+        "a second fetch goes in batches, without condition",
+        WRITER,
+        "if self._accounts[write.did] == write.fetch:",
+        "if True:",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "a table that holds the account is taken for empty",
+        WRITER,
+        'return answer["Count"] == 0',
+        "return True",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "unprocessed items are dropped",
+        WRITER,
+        'left = answer.get("UnprocessedItems", {}).get(self._table, [])',
+        "left = []",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "writes of one key do not wait for each other",
+        WRITER,
+        "        turn = seen[write.key]\n",
+        "        turn = 0\n",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "after a standstill batches go on without condition",
+        WRITER,
+        "if not self._tenure.recent:",
+        "if False:",
+        (TEST_WRITER,),
+    ),
+    # The judges themselves
+    Mutant(
+        "the comparison overlooks what is there twice",
+        COMPARE,
+        "        seen.add(row.uri)\n",
+        "",
+        (TEST_COMPARE,),
+    ),
+    Mutant(
+        "the comparison overlooks what is lost",
+        COMPARE,
+        "for uri in expected.keys() - seen:",
+        "for uri in seen - expected.keys():",
+        (TEST_COMPARE,),
+    ),
+    Mutant(
+        "the comparison looks at no content",
+        COMPARE,
+        "elif wanted.cid != row.cid or wanted.record != orjson.loads(row.record):",
+        "elif wanted.cid != row.cid:",
+        (TEST_COMPARE,),
+    ),
+    Mutant(
+        "the network's ledger loses requests",
+        LEDGER,
+        "self._by_host[request.host, request.method, request.status, request.ending] += 1",
+        "self._by_host[request.host, request.method, request.status, request.ending] = 1",
+        (TEST_LEDGER,),
+    ),
+    Mutant(
+        "the network's ledger never sees two requests at once",
+        LEDGER,
+        "self._in_flight[host] += 1\n",
+        "self._in_flight[host] = 1\n",
+        (TEST_LEDGER,),
+    ),
+)
