@@ -6,14 +6,16 @@ Sources: atproto.com/specs/xrpc, RFC 9110 (Retry-After)
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import orjson
 from aiohttp.abc import AbstractResolver
@@ -42,6 +44,8 @@ _TEXT_LIMIT = 1 << 16
 _ERROR_LIMIT = 1 << 16
 _REPO_LIMIT = 16 << 30
 _REPO_TOTAL = 3600.0  # seconds
+_STATUSES = frozenset(HTTPStatus)
+_WELL_KNOWN = "/.well-known/"
 
 
 class Answer(NamedTuple):
@@ -67,6 +71,16 @@ class Download:
         return self._response.chunks(self._limit)
 
 
+class Observer(Protocol):
+    """Is told of every request. Few words, so that they can be labels: hosts and accounts are not named."""
+
+    def answered(self, endpoint: str, seconds: float) -> None:
+        """The head of an answer came, ``seconds`` after the request."""
+
+    def ended(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """All is read: ``outcome`` is the status. Or an error's reason, ``cancelled``, or ``dropped``."""
+
+
 class Client:
     """Asks hosts. One per process: it holds the connection pools. An async context manager.
 
@@ -83,9 +97,11 @@ class Client:
         connect_timeout: float = 10.0,
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.allow_private_hosts = allow_private_hosts
         self._timeout = timeout
+        self._observer = observer
         self._http = Http(
             user_agent=user_agent,
             allow_private_hosts=allow_private_hosts,
@@ -199,10 +215,25 @@ class Client:
         self, url: str, params: Params | None, trusted: bool, total: float | None = None
     ) -> AsyncIterator[Response]:
         total = 2 * self._timeout if total is None else total
-        async with self._http.get(url, params, trusted=trusted, total=total) as response:
-            if response.status != 200:
-                raise await _error_of(response)
-            yield response
+        endpoint, started, status, outcome = _endpoint(url), time.monotonic(), "", "dropped"
+        try:
+            async with self._http.get(url, params, trusted=trusted, total=total) as response:
+                status = _status(response.status)
+                if self._observer:
+                    self._observer.answered(endpoint, time.monotonic() - started)
+                if response.status != 200:
+                    raise await _error_of(response)
+                yield response
+            outcome = status
+        except XrpcError as error:
+            outcome = error.reason if status in ("", "200") else status
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            if self._observer:
+                self._observer.ended(endpoint, outcome, time.monotonic() - started)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -230,6 +261,19 @@ def _timestamp(date: str) -> float | None:
 
 def _method_url(host: str, method: str) -> str:
     return f"{host.rstrip('/')}/xrpc/{method}"
+
+
+def _endpoint(url: str) -> str:
+    """The last word of an XRPC method or well-known file; everything else is a DID document of the PLC."""
+    path = url.partition("?")[0]
+    if "/xrpc/" in path:
+        return path.rpartition("/")[2].rpartition(".")[2]
+    return path.rpartition("/")[2] if _WELL_KNOWN in path else "plc"
+
+
+def _status(status: int) -> str:
+    """A host may answer any number; those without a meaning count as their class."""
+    return str(status) if status in _STATUSES else f"{status // 100}xx"
 
 
 def _checked(answer: Answer, method: str, **fields: type) -> Answer:

@@ -17,7 +17,7 @@ import orjson
 
 from local.deployment import Deployment, LocalDynamoDB
 from local.stores import require_folders, require_tables
-from messaging.control import SinkPositions, StatusBoard, send_command, sink_kinds
+from messaging.control import SinkPositions, StatusBoard, send_command, sink_kinds, was_submitted
 from messaging.names import SinkKind
 from schemas.backfill import Backfill
 from schemas.errors import LocalServerError
@@ -99,6 +99,7 @@ class OneShot:
             await asyncio.to_thread(
                 require_tables, self._backfill, settings.dynamodb, create=self.deployment.creates_tables
             )
+            resumed = await asyncio.to_thread(was_submitted, settings.kafka, self._job_id)
             if not ended:
                 await asyncio.to_thread(self._submit, settings)
             self._tell("starting processes")
@@ -107,7 +108,7 @@ class OneShot:
             if before_stop is not None:
                 self._tell("comparing")
                 await before_stop(settings)
-            return self._result(final, resumed=known is not None)
+            return self._result(final, resumed=resumed)
         finally:
             self._tell("stopping")
             await self.deployment.stop()

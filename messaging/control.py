@@ -13,6 +13,7 @@ from messaging.partitioner import partition_for
 from messaging.topics import committed_offsets, end_offsets
 from messaging.views import CompactedView
 from schemas.errors import DeploymentError
+from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
 from schemas.jobs import JobMessage
 from schemas.settings import KafkaSettings
@@ -39,6 +40,16 @@ def send_command(kafka: KafkaSettings, job_id: str, command: JobMessage) -> None
     if left or refused:
         why = refused[0].str() if refused else f"no answer within {_SEND_SECONDS:.0f} s"
         raise DeploymentError(f"the command could not be sent to {topic}: {why}")
+
+
+def was_submitted(kafka: KafkaSettings, job_id: str) -> bool:
+    """Whether the planner has taken the job in, even if the tracker has not heard of it yet."""
+    specs = CompactedView(kafka, Names(kafka.topic_prefix).job_specs, JobSpec.decode)
+    try:
+        specs.catch_up()
+        return job_id in specs.items
+    finally:
+        specs.close()
 
 
 class StatusBoard:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from messaging.clients import group_consumer
 from messaging.crash import end_process, end_with
+from messaging.instruments import GroupMetrics
 from messaging.polling import Polled, poll
 from messaging.topics import missing_offsets_text
 from schemas.errors import FencedError, OffsetsMissing, SkyfillError
@@ -22,6 +23,7 @@ from schemas.settings import KafkaSettings
 
 _log = logging.getLogger("skyfill.group")
 _READ_BACK_SECONDS = 15.0
+_LOOK_SECONDS = 1.0
 
 
 class Owner(Protocol):
@@ -46,6 +48,7 @@ class Membership:
         *,
         companions: Sequence[str] = (),
         end: Callable[[str], NoReturn] = end_process,
+        metrics: GroupMetrics | None = None,
     ) -> None:
         """Subscribes to `topic`; the same partition numbers of `companions` come and go with its own.
 
@@ -53,8 +56,15 @@ class Membership:
         """
         self.consumer: Consumer = group_consumer(kafka, group)
         self.partitions: set[int] = set()
+        self.paused: Collection[tuple[str, int]] = ()
+        """Partitions that the owner has told the consumer not to read at present."""
         self._group, self._topic, self._companions = group, topic, companions
         self._owner, self._end = owner, end
+        self._metrics = metrics or GroupMetrics()
+        self._positions: dict[tuple[str, int], int] = {}
+        """As far as was noted, at least; and the ends that were reached."""
+        self._ends: dict[tuple[str, int], int] = {}
+        self._looked_at = 0.0
         self._closing = False
         self._place: tuple[Any, str] = (None, "")
         self._read_back_until = 4 * kafka.transaction_timeout_seconds
@@ -66,7 +76,33 @@ class Membership:
         """Messages of the partitions held; see messaging.polling.poll."""
         polled = poll(self.consumer, most, timeout)
         self._note_place()
+        self._ends |= {place: end for place, end in polled.ends.items() if place in self._positions}
+        if time.monotonic() >= self._looked_at + _LOOK_SECONDS:
+            self._look()
         return polled
+
+    def _look(self) -> None:
+        """Notes how far reading is behind, for whoever looks at the metrics."""
+        self._looked_at = time.monotonic()
+        self._metrics.held = dict.fromkeys(self._all_topics(), len(self.partitions))
+        try:
+            found = {place: self._lag(place) for place in self._positions}
+        except KafkaException:
+            found = {}  # unknown, which is no reason to end
+        self._metrics.lag = {place: lag for place, lag in found.items() if lag is not None}
+
+    def _lag(self, place: tuple[str, int]) -> int | None:
+        """From what the client knows without asking the broker; None where that is nothing."""
+        at = TopicPartition(*place)
+        self._positions[place] = position = max(
+            self._positions[place], self._ends.get(place, 0), self.consumer.position([at])[0].offset
+        )
+        if place in self.paused:
+            return None  # what was known of its end grows old
+        if self._ends.get(place) == position:
+            return 0
+        written = self.consumer.get_watermark_offsets(at, cached=True)[1]
+        return written - position if written >= position else None
 
     # Only the thread that polls may ask the client: it serves one thread at a time, and a poll that is in a
     # rebalance may be waiting for the very lock that another thread holds while it asks. What was noted and
@@ -104,6 +140,7 @@ class Membership:
             self._owner.assigned(start)
             consumer.incremental_assign([TopicPartition(s.topic, s.partition, s.offset) for s in start])
             self.partitions |= {p.partition for p in partitions}
+            self._positions |= {(s.topic, s.partition): s.offset for s in start}
         except Exception as error:
             self._fail("taking partitions failed", error)
         if partitions:
@@ -118,6 +155,9 @@ class Membership:
                 self._owner.revoking(both)
             consumer.incremental_unassign([TopicPartition(*tp) for tp in both])
             self.partitions -= going
+            for place in both:
+                self._positions.pop(place, None)
+                self._ends.pop(place, None)
         except Exception as error:
             self._fail("giving up partitions failed", error)
         if partitions:

@@ -6,11 +6,14 @@ One lock keeps delivery, publication, commit and rebalance apart: whoever publis
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import TopicPartition
 
+from messaging.instruments import GroupMetrics
 from messaging.membership import Membership
 from messaging.window import LIMIT, OffsetWindow
 from schemas.settings import KafkaSettings
@@ -29,6 +32,18 @@ class Task(NamedTuple):
     value: bytes
 
 
+class InFlight(NamedTuple):
+    """What is handed out, at one moment."""
+
+    tasks: int
+    beyond_commit: int
+    """Offsets that are finished and lie above the committed one."""
+    oldest_since: float | None
+    """When the oldest unfinished task was handed out, by the monotonic clock; None: there is none."""
+    full: int
+    """Partitions that are not read on until older tasks finish."""
+
+
 class TaskStream:
     """Life: `poll` by one thread; `held`, `finish`, `offsets`, `mark_committed` under `lock`; `close`."""
 
@@ -42,6 +57,7 @@ class TaskStream:
         lock: threading.RLock,
         before_revoke: Callable[[Sequence[tuple[str, int]]], None],
         window_limit: int = LIMIT,
+        metrics: GroupMetrics | None = None,
     ) -> None:
         """`before_revoke` is told what goes and commits what is open, under `lock`, all still held."""
         self._lock = lock
@@ -51,7 +67,9 @@ class TaskStream:
         self._epochs: dict[tuple[str, int], int] = {}
         self._epoch = 0
         self._paused: set[tuple[str, int]] = set()
-        self.membership = Membership(kafka, group, topic, self, companions=[companion])
+        self._arrivals: dict[tuple[str, int], deque[tuple[int, float]]] = {}
+        """The first offset of each batch that may have open tasks, and when it came."""
+        self.membership = Membership(kafka, group, topic, self, companions=[companion], metrics=metrics)
 
     def poll(self, timeout: float) -> list[Task]:
         """New tasks; waits up to `timeout` seconds for the first."""
@@ -68,6 +86,7 @@ class TaskStream:
             for place, position in polled.ends.items():
                 if place in self._windows:
                     self._windows[place].reached(position)
+            self._note_arrivals(tasks)
             self._pace()
         return tasks
 
@@ -92,13 +111,19 @@ class TaskStream:
         for offset in offsets:
             self._windows[offset.topic, offset.partition].mark_committed()
 
-    def in_flight(self) -> int:
-        """Tasks handed out and not finished."""
-        return sum(window.in_flight for window in self._windows.values())
-
-    def completed_beyond_commit(self) -> int:
-        """Offsets that are finished and lie above the committed one."""
-        return sum(window.span - window.in_flight for window in self._windows.values())
+    def in_flight(self) -> InFlight:
+        """What is handed out now; for the thread that polls."""
+        with self._lock:
+            oldest = []
+            for place, window in self._windows.items():
+                batches = self._arrivals[place]
+                while len(batches) > 1 and batches[1][0] <= window.committed:
+                    batches.popleft()
+                if window.in_flight:
+                    oldest.append(batches[0][1])
+            tasks = sum(window.in_flight for window in self._windows.values())
+            beyond = sum(window.span for window in self._windows.values()) - tasks
+            return InFlight(tasks, beyond, min(oldest, default=None), len(self._paused))
 
     def full(self, topic: str) -> set[int]:
         """Partitions of `topic` that are not read on until older tasks finish."""
@@ -115,6 +140,7 @@ class TaskStream:
             for at in start:
                 self._windows[at.topic, at.partition] = OffsetWindow(at.offset, at.metadata or "")
                 self._epochs[at.topic, at.partition] = self._epoch
+                self._arrivals[at.topic, at.partition] = deque()
 
     def revoking(self, partitions: Sequence[tuple[str, int]]) -> None:
         """See messaging.membership.Owner."""
@@ -126,7 +152,16 @@ class TaskStream:
             for place in partitions:
                 self._windows.pop(place, None)
                 self._epochs.pop(place, None)
+                self._arrivals.pop(place, None)
                 self._paused.discard(place)
+
+    def _note_arrivals(self, tasks: Sequence[Task]) -> None:
+        now, seen = time.monotonic(), set()
+        for task in tasks:
+            place = (task.topic, task.partition)
+            if place not in seen:
+                seen.add(place)
+                self._arrivals[place].append((task.offset, now))
 
     def _pace(self) -> None:
         full = {place for place, window in self._windows.items() if window.span >= self._limit}
@@ -135,4 +170,4 @@ class TaskStream:
             consumer.pause([TopicPartition(*place) for place in pause])
         if resume := self._paused - full:
             consumer.resume([TopicPartition(*place) for place in resume])
-        self._paused = full
+        self._paused = self.membership.paused = full

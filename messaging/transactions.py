@@ -6,11 +6,13 @@ transactional id aborts what was left open. There is no way back to a half-made 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
+from messaging.instruments import ProducerMetrics, TransactionMetrics
 from messaging.partitioner import partition_for
 from schemas.errors import FencedError
 
@@ -32,9 +34,13 @@ class Member(Protocol):
 class TransactionalPublisher:
     """Life: `open` once, then `publish` and `commit` by turns, from one thread at a time; `close`."""
 
-    def __init__(self, producer: Producer, partitions: dict[str, int]) -> None:
+    def __init__(
+        self, producer: Producer, partitions: dict[str, int], metrics: ProducerMetrics | None = None
+    ) -> None:
         """`producer` has a transactional.id; `partitions` are the counts of the topics it writes to."""
         self._producer = producer
+        self._metrics = metrics or TransactionMetrics().of("main")
+        self._metrics.watch(self.queued)
         self._partitions = partitions
         self._in_transaction = False
         self._since_poll = 0
@@ -58,6 +64,7 @@ class TransactionalPublisher:
         partition, encoded = partition_for(key, self._partitions[topic]), key.encode()
         for value in values:
             self._produce(topic, partition, encoded, value)
+        self._metrics.published(topic, len(values))
 
     def commit(self, offsets: Sequence[TopicPartition] = (), member: Member | None = None) -> None:
         """Makes all visible, together with the offsets of `member`'s group. FencedError: end the process.
@@ -65,23 +72,30 @@ class TransactionalPublisher:
         The group's metadata is taken here, so the caller has to hold whatever keeps a rebalance out; a
         thread that does not poll passes the Membership, never its consumer.
         """
-        if offsets:
-            assert member is not None
-            self._begin()
-            group = member.consumer_group_metadata()
-            # Without a member id the broker would accept offsets of anybody: the group was lost just now.
-            if not member.memberid():
-                raise FencedError("this process is no longer a member of its group")
-            self._call(self._producer.send_offsets_to_transaction, list(offsets), group, _CALL_TIMEOUT)
-        if self._in_transaction:
-            self._call(self._producer.commit_transaction, _CALL_TIMEOUT)
-            self._in_transaction = False
+        started = time.monotonic()
+        try:
+            if offsets:
+                assert member is not None
+                self._begin()
+                group = member.consumer_group_metadata()
+                # Without a member id the broker would accept offsets of anybody: the group was lost just now.
+                if not member.memberid():
+                    raise FencedError("this process is no longer a member of its group")
+                self._call(self._producer.send_offsets_to_transaction, list(offsets), group, _CALL_TIMEOUT)
+            if self._in_transaction:
+                self._call(self._producer.commit_transaction, _CALL_TIMEOUT)
+                self._in_transaction = False
+                self._metrics.ended("committed", time.monotonic() - started)
+        except FencedError:
+            self._metrics.ended("refused")
+            raise
 
     def abort(self) -> None:
         """Drops what was published since the last commit."""
         if self._in_transaction:
             self._call(self._producer.abort_transaction, _CALL_TIMEOUT)
             self._in_transaction = False
+            self._metrics.ended("aborted")
 
     def queued(self) -> int:
         """Messages that the broker has not acknowledged yet."""
@@ -91,6 +105,7 @@ class TransactionalPublisher:
         if not self._in_transaction:
             self._call(self._producer.begin_transaction)
             self._in_transaction = True
+            self._metrics.began()
 
     def _produce(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
         while True:

@@ -93,6 +93,18 @@ class DynamoDBSettings(Group):
     endpoint_url: str | None = Field(None, description="Another endpoint, e.g. DynamoDB Local.")
 
 
+class MetricsSettings(Group):
+    """Where a process serves its metrics."""
+
+    host: str = Field("127.0.0.1", description="The address to listen at.")
+    port: int | None = Field(
+        8000,
+        ge=0,
+        le=65_535,
+        description="The processes of one machine count up from here; 0: any free port, null: no metrics.",
+    )
+
+
 class WorkerSettings(Group):
     """One stream worker."""
 
@@ -131,6 +143,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SKYFILL_",
         env_nested_delimiter="__",
+        env_parse_none_str="null",
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
@@ -147,6 +160,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     network: NetworkSettings = NetworkSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)  # so that it knows what was set
     worker: WorkerSettings = WorkerSettings()
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()

@@ -73,8 +73,8 @@ def test_nothing_is_visible_before_the_commit(
     writer.commit([TopicPartition(topic, 1, 5, "bitmap")], member)
     assert not writer.in_transaction
     assert writer.queued() == 0
-    assert values(kafka, topic) == ["1", None]
-    assert place(kafka, prefix, topic) == {0: 0, 1: 5}
+    eventually(lambda: values(kafka, topic) == ["1", None])
+    eventually(lambda: place(kafka, prefix, topic) == {0: 0, 1: 5})
     assert member.committed([TopicPartition(topic, 1)], 10)[0].metadata == "bitmap"
 
 
@@ -85,7 +85,7 @@ def test_what_is_aborted_is_never_visible(kafka: str, topic: str, publisher: Ope
     assert not writer.in_transaction
     writer.publish(topic, "a", b"right")
     writer.commit()
-    assert values(kafka, topic) == ["right"]
+    eventually(lambda: values(kafka, topic) == ["right"])
 
 
 def test_nothing_to_commit_is_no_transaction(kafka: str, topic: str, publisher: Open) -> None:
@@ -102,7 +102,7 @@ def test_offsets_alone_are_committed(
     kafka: str, prefix: str, topic: str, publisher: Open, member: Consumer
 ) -> None:
     publisher().commit([TopicPartition(topic, 0, 3)], member)
-    assert place(kafka, prefix, topic) == {0: 3, 1: 0}
+    eventually(lambda: place(kafka, prefix, topic) == {0: 3, 1: 0})
 
 
 def test_a_keys_messages_keep_their_order_beyond_the_queues_size(kafka: str, prefix: str, topic: str) -> None:
@@ -152,12 +152,12 @@ def test_a_successor_fences_its_predecessor(kafka: str, prefix: str, topic: str,
     first.commit()
     first.publish(topic, "a", b"left open")
     second = publisher()
-    assert values(kafka, topic) == ["committed"]
+    eventually(lambda: values(kafka, topic) == ["committed"])
     second.publish(topic, "a", b"by the successor")
     with pytest.raises(FencedError, match="commit_transaction failed"):
         first.commit()
     second.commit()
-    assert values(kafka, topic) == ["committed", "by the successor"]
+    eventually(lambda: values(kafka, topic) == ["committed", "by the successor"])
 
 
 def test_a_predecessors_offsets_are_refused(
@@ -206,7 +206,7 @@ def test_who_is_no_member_any_more_is_refused_here(
     bare.begin_transaction()
     bare.send_offsets_to_transaction([TopicPartition(topic, 0, 7)], outsider.consumer_group_metadata(), 30)
     bare.commit_transaction(30)
-    assert place(kafka, prefix, topic) == {0: 7, 1: 0}
+    eventually(lambda: place(kafka, prefix, topic) == {0: 7, 1: 0})
 
 
 def test_a_member_of_an_older_generation_is_refused(
