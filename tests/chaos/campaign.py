@@ -20,6 +20,7 @@ from messaging import clients
 from messaging.control import SinkPositions, StatusBoard
 from messaging.names import SINK_KINDS, Names
 from schemas.job_status import JobStatus
+from tests.chaos.carried import Carried, Restart
 from tests.chaos.orders import Note
 from tests.chaos.pace import keep_pace
 from tests.chaos.plan import Plan, Strike, drawn_anew
@@ -32,46 +33,14 @@ _DRAWS = 4
 _PATIENCE = 240.0
 _RECOVERY_PATIENCE = 90.0
 _END_PATIENCE = 900.0
+_BROKER_WORK = 8
+"""Accounts that are under way when the broker is killed, at the least."""
 _HELD_BACK = 0.15
 """Of the accounts, this share is left for after the last strike."""
 
 
 class CampaignFailed(Exception):
     """The plan could not be carried out, or its end was not reached."""
-
-
-@dataclass
-class Carried:
-    """A strike that was carried out. Times are epoch seconds."""
-
-    strike: Strike
-    struck: Note
-    draws: list[str]
-    """Victims that did not reach the point, before this one did."""
-    stood_still: float = 0.0
-    """Of a stop: seconds."""
-    decided: str = ""
-    """Of a stop: what became of the commit."""
-    works: Note | None = None
-    """The first commit of whoever took the victim's place."""
-
-    @property
-    def back_after(self) -> float | None:
-        """Seconds from the strike until its place was at work again; None: not seen."""
-        return None if self.works is None else self.works.at - self.struck.at
-
-
-@dataclass
-class Restart:
-    """The broker's."""
-
-    after: int
-    """Strikes done by then."""
-    outstanding: int
-    """Accounts planned and not done with, when it was killed."""
-    behind: int
-    """Records that lay in Kafka and in no store yet."""
-    seconds: float
 
 
 @dataclass
@@ -134,7 +103,7 @@ class Campaign:
             self.carried.append(done)
             total = len(self.plan.strikes)
             told = f"{len(self.carried):3} of {total}: {strike.what} {done.struck.name} {strike.point}"
-            self.tell(f"{told} ({', '.join(f'{n} {what}' for what, n in done.struck.open.items())})")
+            self.tell(f"{told} ({done.what_was_open})")
             if not strike.hasty:
                 await self._recovered(done)
 
@@ -225,10 +194,14 @@ class Campaign:
                 return names.sink_group("dynamodb"), parts.records
 
     async def _restart_broker(self) -> None:
-        await self._until(lambda: len(self.carried) >= self.plan.broker_restart_after, "", 60 * _PATIENCE)
+        def due() -> bool:
+            return len(self.carried) >= self.plan.broker_restart_after and self._outstanding() >= _BROKER_WORK
+
+        await self._until(lambda: due() or self._final(), "the broker could not be struck", _END_PATIENCE)
+        if self._final():
+            raise CampaignFailed("the job ended before the broker was restarted")
         behind = sum(number or 0 for number in await asyncio.to_thread(self._behind))
-        outstanding = self.status.outstanding if self.status else 0
-        after = len(self.carried)
+        after, outstanding = len(self.carried), self._outstanding()
         seconds = await self.scene.restart_broker()
         self.restart = Restart(after, outstanding, behind, seconds)
         self.tell(
@@ -265,7 +238,7 @@ class Campaign:
     def _ahead(self) -> float | None:
         """How far the job is ahead of the plan, as a share of its accounts; None once nothing is to come."""
         done, total = len(self.carried), len(self.plan.strikes)
-        if done == total:
+        if done == total and self.restart is not None:
             return None
         return self._terminal() / self.scene.size.accounts - (1 - _HELD_BACK) * (done + 1) / (total + 1)
 
@@ -299,6 +272,9 @@ class Campaign:
 
     def _terminal(self) -> int:
         return self.status.totals.terminal if self.status else 0
+
+    def _outstanding(self) -> int:
+        return self.status.outstanding if self.status else 0
 
     def _final(self) -> bool:
         return self.status is not None and self.status.final

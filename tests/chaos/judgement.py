@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 from confluent_kafka import TopicPartition
 
-from local.compare import Comparison, compare, dynamodb_records, parquet_records, records_of
+from local.compare import (
+    Comparison,
+    compare,
+    dynamodb_items,
+    dynamodb_records_of,
+    parquet_records,
+    records_of,
+)
 from local.network.truth import AccountTruth
 from messaging import clients
 from messaging.names import Names
@@ -23,7 +30,9 @@ from messaging.topics import end_offsets
 from schemas.job_status import JobStatus
 from schemas.outcomes import RepoOutcome, decode_outcome
 from schemas.settings import KafkaSettings
+from tests.chaos.carried import Carried
 from tests.chaos.log_segments import Transactions, transactions
+from tests.chaos.plan import Plan
 from tests.chaos.scene import PREFIX, TABLE, Scene
 
 _GET_REPO = "com.atproto.sync.getRepo"
@@ -70,16 +79,21 @@ class Judgement:
         return all(check.kept for check in self.checks)
 
 
-async def judge(scene: Scene, status: JobStatus) -> Judgement:
+async def judge(scene: Scene, plan: Plan, carried: Sequence[Carried], status: JobStatus) -> Judgement:
     """Reads everything back. A campaign that undid nothing has proven nothing, and fails."""
     truth = list(scene.network.truth())
     stores = [
         await asyncio.to_thread(compare, "Parquet", records_of(truth), parquet_records(scene.parquet)),
         await asyncio.to_thread(
-            compare, "DynamoDB", records_of(truth), dynamodb_records(scene.settings.dynamodb, TABLE)
+            compare,
+            "DynamoDB",
+            records_of(truth),
+            dynamodb_records_of(scene.settings.dynamodb, TABLE, scene.network.dids),
         ),
     ]
-    checks = [_store(store) for store in stores]
+    items = await asyncio.to_thread(dynamodb_items, scene.settings.dynamodb, TABLE)
+    checks = [*_plan(plan, carried), *(_store(store) for store in stores)]
+    checks.append(Check("no item of anybody else", items == stores[1].stored, f"{items:,} in the table"))
     checks += await asyncio.to_thread(_topics, scene.settings.kafka, truth)
     checks += _counts(status, truth, scene.network.hosts)
     found = await asyncio.to_thread(transactions, scene.folder / "kafka" / "log", PREFIX)
@@ -98,6 +112,29 @@ async def judge(scene: Scene, status: JobStatus) -> Judgement:
         doubled=sum(store.duplicated + store.foreign for store in stores),
         examples=[example for store in stores for example in store.examples],
     )
+
+
+def _plan(plan: Plan, carried: Sequence[Carried]) -> list[Check]:
+    """Whether everybody was struck as planned. Nobody can be struck but with work open."""
+    kills = Counter(done.strike.point for done in carried if done.strike.what == "kill")
+    stops = Counter((done.strike.kind, done.strike.delay) for done in carried if done.strike.what == "stop")
+    wanted_kills = Counter(strike.point for strike in plan.strikes if strike.what == "kill")
+    wanted_stops = Counter((s.kind, s.delay) for s in plan.strikes if s.what == "stop")
+    open_ = all(sum(done.struck.open.values()) for done in carried)
+    each = " or ".join(map(str, sorted(set(kills.values()))))
+    return [
+        Check(
+            "kills with work open, evenly over the points",
+            open_ and kills == wanted_kills and len(set(kills.values())) == 1,
+            f"{kills.total()} kills, {each} at each of {len(kills)} points",
+        ),
+        Check(
+            "stops past the session, until others had the place",
+            open_ and stops == wanted_stops,
+            f"{stops.total()} stops of {len({kind for kind, _ in stops})} kinds of process, "
+            f"{len({delay for _, delay in stops})} delays each",
+        ),
+    ]
 
 
 def _store(store: Comparison) -> Check:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.campaign import Carried, Restart
+from tests.chaos.carried import Carried, Restart
 from tests.chaos.judgement import Judgement
 from tests.chaos.plan import VICTIMS, Plan
 from tests.chaos.scene import Size
@@ -84,7 +84,7 @@ class Report:
                 _what(done),
                 done.struck.name,
                 done.strike.point + (" (call under way)" if done.strike.in_flight else ""),
-                ", ".join(f"{number:,} {what}" for what, number in done.struck.open.items() if number),
+                done.what_was_open,
                 "not seen" if done.back_after is None else f"{done.back_after:.1f} s",
                 done.decided,
             ]

@@ -38,7 +38,7 @@ async def run_campaign(folder: Path, seed: int, scale: Scale, tell: Callable[[st
         status = await campaign.run()
         await on.deployment.stop()
         tell("everything is stored; comparing")
-        judgement = await judge(on, status)
+        judgement = await judge(on, plan, campaign.carried, status)
     assert campaign.restart is not None
     seconds = time.monotonic() - clock
     return Report(plan, scale.size, began, seconds, campaign.carried, campaign.restart, judgement)
