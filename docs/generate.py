@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: JSON Schemas, configs/default.yaml, docs/{config,topics,cli}.md.
+"""Writes what is generated from the code: JSON Schemas, configs/default.yaml, docs/*.md of the same names.
 
 python docs/generate.py           writes them
 python docs/generate.py --check   names those that are stale and exits with 1
@@ -13,12 +13,28 @@ import typer
 from typer.cli import get_docs_for_click
 
 from cli.app import app
+from messaging import instruments
+from messaging.metrics import Section
 from messaging.names import Names
 from messaging.topics import Topic, topics
+from producers import metrics as planner_metrics
 from schemas.export import TOPIC_MODELS, config_reference, default_document, json_schemas
 from schemas.settings import KafkaSettings
+from sinks import metrics as sink_metrics
+from stream_workers.fetch import metrics as fetch_metrics
+from stream_workers.tracker import metrics as tracker_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
+METRICS: tuple[Section, ...] = (
+    planner_metrics.SECTION,
+    fetch_metrics.SECTION,
+    tracker_metrics.SECTION,
+    sink_metrics.SECTION,
+    instruments.GROUP_SECTION,
+    instruments.TRANSACTION_SECTION,
+    instruments.HTTP_SECTION,
+)
+"""All metrics that any process exports."""
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -29,6 +45,7 @@ def generated() -> dict[Path, str]:
     files[ROOT / "docs" / "config.md"] = config_reference()
     files[ROOT / "docs" / "topics.md"] = topics_reference()
     files[ROOT / "docs" / "cli.md"] = cli_reference()
+    files[ROOT / "docs" / "metrics.md"] = metrics_reference()
     return files
 
 
@@ -64,6 +81,26 @@ def cli_reference() -> str:
     )
     note = "Generated from `cli/` by `python docs/generate.py`.\n"
     return text.replace("# Commands\n", f"# Commands\n\n{note}", 1).rstrip() + "\n"
+
+
+def metrics_reference() -> str:
+    """`docs/metrics.md`: each metric with its labels and what it tells."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the modules that declare them by `python docs/generate.py`. Each process serves its",
+        "own at `http://127.0.0.1:PORT/metrics`. Ports count up from `metrics.port` (8000 unless set; with",
+        "`skyfill run`, from the document's `monitoring.prometheus_port`). `{data_dir}/metrics/*.json` says",
+        "which process has which, in the form that Prometheus' `file_sd_configs` reads. What is not known",
+        "has no sample; it is never shown as 0. No host, account or job is a label.",
+    ]
+    for section in METRICS:
+        lines += ["", f"## {section.title}", "", section.about, ""]
+        lines += ["| metric | type | what it is | what it tells |", "| --- | --- | --- | --- |"]
+        for metric in section.metrics:
+            labels = f"{{{', '.join(metric.labels)}}}" if metric.labels else ""
+            lines.append(f"| `{metric.name}{labels}` | {metric.kind} | {metric.help} | {metric.tells} |")
+    return "\n".join([*lines, ""])
 
 
 def _kept(topic: Topic) -> str:

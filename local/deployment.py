@@ -165,6 +165,8 @@ class Deployment:
             "SKYFILL_NETWORK__ALLOW_PRIVATE_HOSTS": str(settings.network.allow_private_hosts).lower(),
             "SKYFILL_DATA_DIR": str(settings.data_dir.absolute()),
             "SKYFILL_LOG_LEVEL": settings.log_level,
+            "SKYFILL_METRICS__HOST": settings.metrics.host,
+            "SKYFILL_METRICS__PORT": "null" if settings.metrics.port is None else str(settings.metrics.port),
             "PYTHONUNBUFFERED": "1",
         }
         if settings.network.handle_url:
