@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `sink`, `network`: each process of a deployment by itself.
+"""`skyfill producer`, `worker`, `tracker`, `sink`, `lag-exporter`, `network`: each process by itself.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -47,6 +47,16 @@ def tracker(slot: Slot = None) -> None:
     from stream_workers.tracker.main import run_tracker
 
     run_tracker(_begin(slot), stop_on_signals())
+
+
+def lag_exporter(
+    every: Annotated[float, typer.Option(min=0.5, max=300, help="Seconds between two looks.")] = 5.0,
+) -> None:
+    """Serve the figures of `skyfill lag` to Prometheus, on a metrics port like the other processes'."""
+    from messaging.lag_exporter import run_lag_exporter
+
+    settings = _begin()
+    _to_the_end(lambda: run_lag_exporter(settings, stop_on_signals(), every))
 
 
 @sink.command("parquet")

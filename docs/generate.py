@@ -13,7 +13,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from cli.app import app
-from messaging import instruments
+from messaging import instruments, lag_exporter
 from messaging.metrics import Section
 from messaging.names import Names
 from messaging.topics import Topic, topics
@@ -30,6 +30,7 @@ METRICS: tuple[Section, ...] = (
     fetch_metrics.SECTION,
     tracker_metrics.SECTION,
     sink_metrics.SECTION,
+    lag_exporter.SECTION,
     instruments.GROUP_SECTION,
     instruments.TRANSACTION_SECTION,
     instruments.HTTP_SECTION,
