@@ -92,6 +92,10 @@ class SinkLoop:
         group, topic = names.sink_group(sink.kind), names.records
         self._membership = Membership(kafka, group, topic, self, end=end, metrics=self._metrics.group)
 
+    def holds(self, partition: int) -> bool:
+        """Whether a partition is this process's now. Any thread may ask."""
+        return partition in self._membership.partitions
+
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set, then stores and commits all that was read, and leaves the group.
 

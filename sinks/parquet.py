@@ -25,6 +25,7 @@ from sinks.base import Sink
 from sinks.chain import Chain, Stream
 from sinks.loop import SinkLoop
 from sinks.metrics import SinkMetrics
+from sinks.reports import Reports
 from sinks.rows import Row
 from sinks.tenure import Tenure
 
@@ -177,4 +178,10 @@ def run_parquet_sink(settings: Settings, stop: threading.Event) -> None:
     metrics = SinkMetrics(registry)
     sink = ParquetSink(settings.sink, cluster_id, records_id, tenure, metrics=metrics)
     with expose(settings, f"sink-parquet-{settings.worker_slot or 0}", registry):
-        SinkLoop(settings, admin, sink, tenure, records_id, metrics=metrics).run(stop)
+        loop = SinkLoop(settings, admin, sink, tenure, records_id, metrics=metrics)
+        reports = Reports(kafka, lambda spec: sink.destinations(spec.backfill), loop.holds)
+        reports.begin()
+        try:
+            loop.run(stop)
+        finally:
+            reports.finish()
