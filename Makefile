@@ -34,14 +34,14 @@ check: $(VENV)/.dev ## Lint, types, layers, and docs that match the code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 format: $(VENV)/.dev ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## Write the generated documents anew
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install uv

@@ -15,6 +15,7 @@ import typer
 from cli.logs import log_to_stderr
 from cli.settings import load_settings
 from cli.signals import stop_on_signals
+from local.slots import held_slot
 from messaging.crash import end_with
 from schemas.errors import ConfigError
 from schemas.settings import Settings
@@ -23,7 +24,11 @@ sink = typer.Typer(no_args_is_help=True, help="Store records: one command for ea
 
 Slot = Annotated[
     int | None,
-    typer.Option(min=0, help="Which of its kind this process is, from 0; two with one slot end each other."),
+    typer.Option(
+        min=0,
+        show_default="the first that is free in the data folder",
+        help="Which of its kind this process is, from 0; two with one slot end each other.",
+    ),
 ]
 
 
@@ -39,14 +44,18 @@ def worker(slot: Slot = None) -> None:
     """Fetch, verify and publish repositories. Start as many as there is work for, each with its own slot."""
     from stream_workers.fetch.main import run_fetch_worker
 
-    run_fetch_worker(_begin(slot))
+    settings = _begin(slot)
+    with held_slot(settings.data_dir, "worker", settings.worker_slot) as own:
+        run_fetch_worker(settings.model_copy(update={"worker_slot": own}))
 
 
 def tracker(slot: Slot = None) -> None:
     """Count outcomes exactly and publish every job's status."""
     from stream_workers.tracker.main import run_tracker
 
-    run_tracker(_begin(slot), stop_on_signals())
+    settings = _begin(slot)
+    with held_slot(settings.data_dir, "tracker", settings.worker_slot) as own:
+        run_tracker(settings.model_copy(update={"worker_slot": own}), stop_on_signals())
 
 
 def lag_exporter(

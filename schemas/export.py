@@ -78,7 +78,7 @@ def config_reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "Generated from the models in `schemas/` by `python docs/generate.py`; change them, not this file.",
+        "Generated from the models in `schemas/` by `make docs`; change them, not this file.",
         "",
         "## The document",
         "",
@@ -121,7 +121,7 @@ def default_document() -> str:
     described = Described(Backfill.model_json_schema())
     lines = [
         "# Every key of a backfill document, with its default. Generated from schemas/backfill.py by",
-        "# `python docs/generate.py`; copy it and keep what you change.",
+        "# `make docs`; copy it and keep what you change.",
         "",
         "backfill:",
         *_mapping(described, described.root, (), 1),

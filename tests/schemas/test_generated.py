@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_nothing_generated_is_stale() -> None:
-    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
-    check = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "docs.generate", "--check"]
+    check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
 
 
