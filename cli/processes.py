@@ -15,6 +15,7 @@ import typer
 from cli.logs import log_to_stderr
 from cli.settings import load_settings
 from cli.signals import stop_on_signals
+from local.announcement import announced
 from local.slots import held_slot
 from messaging.crash import end_with
 from schemas.errors import ConfigError
@@ -112,7 +113,10 @@ def network(
 
 
 def _begin(slot: int | None = None) -> Settings:
+    """The settings; without a broker in them, that of the deployment that runs in the data folder."""
     settings = load_settings(worker_slot=slot)
+    if not settings.kafka.bootstrap_servers:
+        settings = announced(settings) or settings
     log_to_stderr(settings)
     return settings
 

@@ -43,6 +43,12 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     assert statuses[-1]["status"] == "complete"
     assert statuses[-1]["totals"]["completed"] == len(dids)
 
+    helping = clients.start("worker")  # finds the broker, and a slot that the others do not have
+    assert helping.process.stderr is not None
+    while "holds [" not in (line := helping.process.stderr.readline()):
+        assert line, "the worker ended without a partition"
+    assert helping.end(signal.SIGTERM).code == 0
+
     assert clients.run("start", slow, "--id", "my-slow-job").out == "my-slow-job\n"
     watching = clients.start("status", "my-slow-job", "--watch", "--json")
     watching.until_status("processing")
