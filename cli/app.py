@@ -28,7 +28,7 @@ _ONE_MACHINE, _DEPLOYMENT, _PROCESSES = "On this machine", "A running deployment
 _PANELS: dict[str, list[Callable[..., None]]] = {
     _ONE_MACHINE: [run.run, run.get, demo.demo, up.up],
     _DEPLOYMENT: [jobs.start, jobs.status, jobs.jobs, jobs.cancel, jobs.pause, jobs.resume, jobs.produce],
-    _PROCESSES: [processes.producer, processes.worker, processes.tracker, processes.network],
+    _PROCESSES: [processes.producer, processes.worker, processes.tracker, processes.rates, processes.network],
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `sink`, `network`: each process of a deployment by itself.
+"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `network`: each process by itself.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -47,6 +47,13 @@ def tracker(slot: Slot = None) -> None:
     from stream_workers.tracker.main import run_tracker
 
     run_tracker(_begin(slot), stop_on_signals())
+
+
+def rates() -> None:
+    """Publish how fast each job goes, by host and record type, to `rates` and on a port of this machine."""
+    from stream_workers.rates.main import run_rates
+
+    run_rates(_begin())
 
 
 @sink.command("parquet")
