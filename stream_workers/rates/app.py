@@ -13,6 +13,7 @@ from typing import Any
 
 import faust
 from faust.types import TP
+from faust.types.auth import CredentialsT
 from faust.web import Request, Response, View
 
 from messaging.names import Names
@@ -21,7 +22,6 @@ from schemas.errors import ConfigError
 from schemas.rates import JobRates
 from schemas.settings import Settings
 from stream_workers.rates.book import RateBook
-from stream_workers.rates.security import credentials
 
 PUBLISH_SECONDS = 2.0
 _BATCH = 1000
@@ -35,9 +35,14 @@ class RatesApp:
     """Life: made in the event loop that is to run it, `app.start()`, `app.stop()`."""
 
     def __init__(
-        self, settings: Settings, port: int | None, *, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        login: CredentialsT | None,
+        port: int | None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`port`: of the web views, on loopback; None: without. Raises ConfigError."""
+        """`login`: at the broker. `port`: of the web views, on loopback; None: without."""
         kafka, self._clock = settings.kafka, clock
         self._partitions = kafka.partitions.outcomes
         self._book = RateBook()
@@ -49,7 +54,7 @@ class RatesApp:
         self.app = faust.App(
             names.rates_group,
             broker=_brokers(kafka.bootstrap_servers),
-            broker_credentials=credentials(kafka.client),
+            broker_credentials=login,
             broker_client_id=str(kafka.client.get("client.id", "skyfill-rates")),
             broker_session_timeout=session,
             broker_heartbeat_interval=session / 5,
@@ -63,7 +68,7 @@ class RatesApp:
             web_enabled=port is not None,
             web_bind=_LOOPBACK,
             web_host=_LOOPBACK,
-            web_port=port or 0,
+            web_port=port or 1,  # of no meaning without views, but Faust looks at it
             web_router_enabled=False,
             web_tables_enabled=False,
         )

@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 
+from faust.types.auth import CredentialsT
+
 from messaging import clients
 from messaging.crash import end_process, end_with
 from messaging.names import Names
@@ -17,25 +19,25 @@ from schemas.errors import ConfigError
 from schemas.settings import RatesSettings, Settings
 from stream_workers.rates.app import RatesApp
 from stream_workers.rates.codecs import install_codecs
+from stream_workers.rates.security import credentials
 from stream_workers.rates.windows import LONGEST
 
 _HOST = "127.0.0.1"
 _PORTS_TRIED = 100
 _LAST_PORT = 65_535
 _STOP_SECONDS = 10.0
-_MOST_AGAIN = 200_000
-"""Outcomes of a partition that a start reads again at most: some twenty seconds of work."""
+_MOST_AGAIN = 400_000
+"""Outcomes that a start reads again at most, over all partitions: half a minute of work."""
 _log = logging.getLogger("skyfill.rates")
 
 
 def run_rates(settings: Settings) -> None:
     """Counts and publishes until SIGTERM or SIGINT. Ends the process itself, in any case."""
-    for chatty in ("faust", "mode", "aiokafka"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
+        login = credentials(settings.kafka.client)  # refused before it is tried
         port = free_port(settings.rates)
         _begin_an_hour_back(settings)
-        asyncio.run(_run(settings, port))
+        asyncio.run(_run(settings, login, port))
     except Exception as error:
         end_with(error)
 
@@ -67,21 +69,25 @@ def _begin_an_hour_back(settings: Settings) -> None:
     kafka = settings.kafka
     names, admin = Names(kafka.topic_prefix), clients.admin(kafka)
     check_topics(admin, topics(kafka))
-    patience = kafka.session_timeout_seconds + 2  # a killed predecessor is a member for so long
     places = rewind(
-        admin, names.rates_group, names.outcomes, seconds=LONGEST, most=_MOST_AGAIN, patience=patience
+        admin,
+        names.rates_group,
+        names.outcomes,
+        seconds=LONGEST,
+        most=_MOST_AGAIN // kafka.partitions.outcomes,
+        patience=kafka.session_timeout_seconds + 2,  # a killed predecessor is a member for so long
     )
     if places is None:
         _log.info("another rates process is at work; sharing its partitions, without what it has counted")
 
 
-async def _run(settings: Settings, port: int | None) -> None:
+async def _run(settings: Settings, login: CredentialsT | None, port: int | None) -> None:
     install_codecs()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = RatesApp(settings, port).app
+    app = RatesApp(settings, login, port).app
     await app.wait_first(app.start(), stop.wait())
     if not (stop.is_set() or app.crashed):
         if port is not None:
