@@ -94,7 +94,8 @@ class RatesApp:
         for event in events:
             message = event.message
             key = (message.key or b"").decode("utf-8", "replace")
-            self._book.enter(message.partition, key, message.value, message.timestamp, now)
+            at = now if message.timestamp is None else message.timestamp
+            self._book.enter(message.partition, key, message.value, at, now)
         if self._book.malformed > before and now - self._said_at >= _SAY_EVERY_SECONDS:
             self._said_at = now
             _log.warning("skipped messages that are no outcomes: %d so far", self._book.malformed)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from schemas.outcomes import RepoOutcome, decode_outcome
+from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome, decode_outcome
 from schemas.rates import JobRates
 from stream_workers.rates.windows import LONGEST, JobWindows
 
@@ -19,6 +19,9 @@ MOST_JOBS = 100
 """Of one process; beyond, the one that was quiet for longest is forgotten."""
 BEAT_SECONDS = 20.0
 """How often a job is told that does nothing, so that its reader sees a process at work."""
+_LONGEST_ID = 256
+_MOST = 2**53
+"""Records, bytes or seconds of one account: beyond, sums of them would be no numbers any more."""
 
 
 class _Job:
@@ -52,7 +55,7 @@ class RateBook:
             outcome = decode_outcome(value or b"")
         except ValidationError:
             outcome = None
-        if outcome is None or outcome.job_id != key:
+        if outcome is None or outcome.job_id != key or not _sane(outcome):
             self.malformed += 1
             return False
         if at <= now - LONGEST:
@@ -106,3 +109,13 @@ class RateBook:
         return JobRates(
             job_id=job_id, windows=job.windows.rates(now), updated_at=datetime.fromtimestamp(now, UTC)
         )
+
+
+def _sane(outcome: RepoOutcome | PlanOutcome | JobEvent) -> bool:
+    """Whether rates can be made of it: a schema allows figures that no account can have."""
+    if len(outcome.job_id) > _LONGEST_ID:
+        return False
+    if not isinstance(outcome, RepoOutcome):
+        return True
+    figures = (outcome.seconds, outcome.bytes, *outcome.records.values())
+    return all(0 <= figure <= _MOST for figure in figures)  # which NaN is not, either

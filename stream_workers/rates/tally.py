@@ -12,6 +12,8 @@ MOST_HOSTS = 128
 MOST_TYPES = 64
 MOST_ERRORS = 32
 """Keys of each kind in one stretch. There are ten error types; a newer writer may know a few more."""
+LONGEST_NAME = 300
+"""Characters; a longer host or record type counts among the others."""
 UNRESOLVED = "(unresolved)"
 
 
@@ -68,7 +70,7 @@ class Tally:
             self.errors[error] = self.errors.get(error, 0) + 1
         self._host(outcome.host or UNRESOLVED).add(outcome)
         for name, number in outcome.records.items():
-            if name in self.types or len(self.types) < MOST_TYPES:
+            if name in self.types or (len(self.types) < MOST_TYPES and len(name) <= LONGEST_NAME):
                 self.types[name] = self.types.get(name, 0) + number
             else:
                 self.other_types += number
@@ -89,6 +91,6 @@ class Tally:
     def _host(self, host: str) -> HostTally:
         if (known := self.hosts.get(host)) is not None:
             return known
-        if len(self.hosts) >= MOST_HOSTS:
+        if len(self.hosts) >= MOST_HOSTS or len(host) > LONGEST_NAME:
             return self.other_hosts
         return self.hosts.setdefault(host, HostTally())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -57,6 +58,30 @@ def test_what_is_read_again_after_more_than_an_hour_changes_nothing() -> None:
 def test_no_message_can_stop_it(value: bytes | None) -> None:
     book = RateBook()
     assert not book.enter(0, "job", value, NOW, NOW)
+    assert (book.malformed, len(book)) == (1, 0)
+
+
+figures = st.integers() | st.sampled_from([-1, 2**53, 2**53 + 1, 10**400])
+lengths = st.floats() | st.sampled_from([float("nan"), float("inf"), 1e308, 5e-324])
+
+
+@given(figures, figures, lengths, st.text() | st.just("x" * 10**6))
+def test_no_figures_and_names_can_stop_it(records: int, size: int, took: float, name: str) -> None:
+    """Whatever a schema lets pass, or json writes: what is counted can be published."""
+    one = {"kind": "repo", "job_id": "job", "did": "did:plc:a", "host": name, "status": "completed"}
+    value = json.dumps(one | {"records": {name: records}, "bytes": size, "seconds": took}).encode()
+    book = RateBook()
+    for _ in range(3):
+        book.enter(0, "job", value, NOW, NOW)
+    assert book.enter(0, "job", repo(), NOW, NOW)
+    (rates,) = book.due(NOW)
+    assert len(rates.encode()) < 100_000
+    assert JobRates.decode(rates.encode()).windows[0].repositories in (1, 4)
+
+
+def test_a_job_id_that_is_no_name_is_skipped() -> None:
+    book = RateBook()
+    assert not book.enter(0, "x" * 10_000, repo("x" * 10_000), NOW, NOW)
     assert (book.malformed, len(book)) == (1, 0)
 
 

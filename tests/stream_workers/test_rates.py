@@ -16,12 +16,14 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from confluent_kafka import Producer
 
 from messaging.partitioner import partition_for
 from messaging.rates_board import RatesBoard
 from schemas.errors import ErrorType
 from schemas.outcomes import OutcomeStatus, PlanOutcome, RepoOutcome
 from schemas.rates import JobRates
+from tests.messaging.broker import transactional
 from tests.stream_workers.deployment import Deployment, Process
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/rates/")
@@ -143,7 +145,8 @@ async def test_outcomes_become_rates_in_the_topic_and_on_the_web(
 async def test_rubbish_among_the_outcomes_is_skipped(kafka: str, prefix: str, tmp_path: Path) -> None:
     async with deployed(kafka, prefix, tmp_path) as deployment:
         process = deployment.start("rates")
-        for rubbish in (b"\xff\xfe", b"{}", b"", None, b'{"kind":"repo","job_id":"job"}'):
+        negative = RepoOutcome(job_id="job", did="did:plc:a", status="completed", records={POST: -5})
+        for rubbish in (b"\xff\xfe", b"{}", b"", None, b'{"kind":"repo","job_id":"job"}', negative.encode()):
             deployment.publish(deployment.names.outcomes, "job", rubbish)
         enter(deployment, 4)
         deployment.publish(deployment.names.outcomes, "job", b"[" * 100_000)
@@ -154,6 +157,37 @@ async def test_rubbish_among_the_outcomes_is_skipped(kafka: str, prefix: str, tm
         log = process.log.read_text()
         assert "skipped messages that are no outcomes" in log
         assert "Traceback" not in log
+
+
+async def test_outcomes_of_transactions_are_counted_when_they_are_written(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    """As workers write them. Those that are taken back were counted, too: that is why it is approximate."""
+    partition = partition_for("job", 2)
+
+    def write(producer: Producer, number: int) -> None:
+        for at in range(number):
+            outcome = RepoOutcome(job_id="job", did=f"did:plc:{at}", status="completed")
+            producer.produce(f"{prefix}outcomes", outcome.encode(), b"job", partition)
+        assert producer.flush(30) == 0
+
+    async with deployed(kafka, prefix, tmp_path) as deployment:
+        process = deployment.start("rates")
+        with transactional(kafka, f"{prefix}worker", **{"compression.type": "zstd"}) as producer:
+            for number in (3, 4):
+                producer.begin_transaction()
+                write(producer, number)
+                producer.commit_transaction(30)
+            await published(deployment, 7)
+            producer.begin_transaction()
+            write(producer, 5)
+            await published(deployment, 12)
+            producer.abort_transaction(30)
+            producer.begin_transaction()
+            write(producer, 1)
+            producer.commit_transaction(30)
+            await published(deployment, 13)
+        assert await process.terminate() == 0
 
 
 async def test_after_a_kill_its_successor_knows_the_last_hour_and_goes_on(
