@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `sink`, `lag-exporter`, `network`: each process by itself.
+"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `lag-exporter`, `network`: one process each.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -67,6 +67,13 @@ def lag_exporter(
 
     settings = _begin()
     _to_the_end(lambda: run_lag_exporter(settings, stop_on_signals(), every))
+
+
+def rates() -> None:
+    """Publish how fast each job goes, by host and record type, to `rates` and on a port of this machine."""
+    from stream_workers.rates.main import run_rates
+
+    run_rates(_begin())
 
 
 @sink.command("parquet")

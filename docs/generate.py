@@ -66,13 +66,14 @@ def topics_reference() -> str:
     ]
     defaults = KafkaSettings(topic_prefix="")
     for topic in topics(defaults):
-        model, _ = TOPIC_MODELS.get(topic.name, ("reserved: nothing is written to it yet", None))
+        model, _ = TOPIC_MODELS[topic.name]
         schema = topic.name.removesuffix(".retry")
-        link = f"[{schema}.json](../schemas/json/{schema}.json)" if schema in TOPIC_MODELS else ""
+        link = f"[{schema}.json](../schemas/json/{schema}.json)"
         lines.append(f"| `{topic.name}` | {model} | {topic.partitions} | {_kept(topic)} | {link} |")
     lines += ["", "| consumer group | reads |", "| --- | --- |"]
     for group, names in Names("").groups().items():
         lines.append(f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |")
+    lines.append("| `rates` | `outcomes`, each time from an hour back; it keeps no place |")
     return "\n".join([*lines, ""])
 
 

@@ -21,6 +21,7 @@ from schemas.job_status import JobStatus, Ledger
 from schemas.jobs import JobMessage
 from schemas.outcomes import Outcome
 from schemas.plans import PlanCheckpoint
+from schemas.rates import JobRates
 from schemas.records import RecordEvent, SyncEvent
 from schemas.repos import RepoState
 from schemas.settings import Settings
@@ -37,6 +38,7 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "ledger": ("Ledger", Ledger),
     "job-status": ("JobStatus", JobStatus),
     "repos": ("RepoState", RepoState),
+    "rates": ("JobRates", JobRates),
 }
 """Each topic's value: what it is called, and its type. Names without the deployment's prefix."""
 
