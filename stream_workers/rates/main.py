@@ -18,7 +18,6 @@ from messaging.topics import check_topics, topics
 from schemas.errors import ConfigError
 from schemas.settings import RatesSettings, Settings
 from stream_workers.rates.app import RatesApp
-from stream_workers.rates.codecs import install_codecs
 from stream_workers.rates.security import credentials
 from stream_workers.rates.windows import LONGEST
 
@@ -82,7 +81,6 @@ def _begin_an_hour_back(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, login: CredentialsT | None, port: int | None) -> None:
-    install_codecs()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
