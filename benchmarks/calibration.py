@@ -20,6 +20,7 @@ from schemas.errors import LocalServerError
 
 _MOST_REPOSITORIES = 200
 _POLL_EVERY = 500
+_GOES = 3
 _MICRO = 1e6
 
 
@@ -40,7 +41,17 @@ class Calibration:
         self._runs: list[dict[str, float]] = []
 
     def run(self) -> float:
-        """Measures once; CPU microseconds a record."""
+        """The least of three goes, since noise only ever adds; CPU microseconds a record."""
+        goes = [self._go() for _ in range(_GOES)]
+        self._runs.append(min(goes, key=lambda go: go["cpu_us_per_record"]))
+        return self._runs[-1]["cpu_us_per_record"]
+
+    def as_json(self) -> dict[str, Any]:
+        """The median run, and all of them in the order of the scenarios."""
+        ordered = sorted(self._runs, key=lambda run: run["cpu_us_per_record"])
+        return {"records": self._records, **ordered[len(ordered) // 2], "runs": self._runs}
+
+    def _go(self) -> dict[str, float]:
         meter = Meter({"broker": self._broker})
         started = time.process_time()
         for blocks, _ in self._sample:
@@ -51,20 +62,12 @@ class Calibration:
         produced = time.process_time()
         broker = meter.read().usage["broker"].cpu_seconds
         per_record = _MICRO / self._records
-        self._runs.append(
-            {
-                "cpu_us_per_record": (produced - started) * per_record,
-                "sha256_us_per_record": (hashed - started) * per_record,
-                "produce_us_per_record": (produced - hashed) * per_record,
-                "broker_cpu_us_per_record": broker * per_record,
-            }
-        )
-        return self._runs[-1]["cpu_us_per_record"]
-
-    def as_json(self) -> dict[str, Any]:
-        """The median run, and all of them in the order of the scenarios."""
-        ordered = sorted(self._runs, key=lambda run: run["cpu_us_per_record"])
-        return {"records": self._records, **ordered[len(ordered) // 2], "runs": self._runs}
+        return {
+            "cpu_us_per_record": (produced - started) * per_record,
+            "sha256_us_per_record": (hashed - started) * per_record,
+            "produce_us_per_record": (produced - hashed) * per_record,
+            "broker_cpu_us_per_record": broker * per_record,
+        }
 
     def _produce(self) -> None:
         topic = self._scene.names.records

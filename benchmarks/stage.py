@@ -128,7 +128,8 @@ class Scene:
         while not (found := holds()):
             for process in processes:
                 if not process.running:
-                    raise LocalServerError(f"{process.name} ended by itself:\n{process.log_tail(15)}")
+                    ended = f"{process.name} ended by itself (exit code {process.returncode})"
+                    raise LocalServerError(f"{ended}. The end of its log:\n{process.log_tail(15)}")
             if time.monotonic() > deadline:
                 tails = "\n".join(f"{process.log}:\n{process.log_tail(15)}" for process in processes)
                 raise LocalServerError(f"waited {seconds:.0f} s in vain for {what}. {tails}")
