@@ -42,16 +42,17 @@ class Deployment:
         workers: int,
         sinks: Sequence[SinkKind],
         local_dynamodb: LocalDynamoDB | None = None,
-        rates: bool = False,
+        instruments: bool = False,
         gives_up: bool = True,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`local_dynamodb` embeds DynamoDB Local, unless an endpoint is set already: kept on disk, where
-        every item waits for an fsync, or in memory, where it is gone at the end. `rates`: with the
-        process of that name, on which nothing depends. `gives_up`: whether `watch` fails for a process
-        that can't be kept running, or goes on trying. `report` is told of downloads, from any thread."""
+        every item waits for an fsync, or in memory, where it is gone at the end. `instruments`:
+        with the processes that only tell of the others, on which nothing depends. `gives_up`: whether
+        `watch` fails for a process that can't be kept running, or goes on trying. `report` is told of
+        downloads, from any thread."""
         self.settings = settings
-        self._workers, self._sinks, self._rates = workers, sinks, rates
+        self._workers, self._sinks, self._instruments = workers, sinks, instruments
         data, jars = settings.data_dir, JarCache(report=report)
         self._kafka = None if settings.kafka.bootstrap_servers else EmbeddedKafka(data / "kafka", jars=jars)
         wants_dynamodb = local_dynamodb is not None and not settings.dynamodb.endpoint_url
@@ -154,8 +155,8 @@ class Deployment:
         for kind in self._sinks:
             flags = ["--create-tables"] if kind == "dynamodb" and self.creates_tables else []
             roles.append(Role(f"sink-{kind}", _command("sink", kind, *flags), first))
-        if self._rates:
-            roles.append(Role("rates", _command("rates"), optional=True))
+        if self._instruments:
+            roles += [Role(name, _command(name), optional=True) for name in ("rates", "lag-exporter")]
         return roles
 
     def _environment(self) -> dict[str, str]:
