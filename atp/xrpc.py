@@ -74,6 +74,9 @@ class Download:
 class Observer(Protocol):
     """Is told of every request. Few words, so that they can be labels: hosts and accounts are not named."""
 
+    def began(self, endpoint: str) -> None:
+        """A request is about to be sent; `ended` follows in any case."""
+
     def answered(self, endpoint: str, seconds: float) -> None:
         """The head of an answer came, ``seconds`` after the request."""
 
@@ -216,6 +219,8 @@ class Client:
     ) -> AsyncIterator[Response]:
         total = 2 * self._timeout if total is None else total
         endpoint, started, status, outcome = _endpoint(url), time.monotonic(), "", "dropped"
+        if self._observer:
+            self._observer.began(endpoint)
         try:
             async with self._http.get(url, params, trusted=trusted, total=total) as response:
                 status = _status(response.status)

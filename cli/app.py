@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from confluent_kafka import KafkaException
 
-from cli import config, demo, jobs, processes, run, topics, up
+from cli import config, demo, jobs, lag, processes, run, topics, up
 from cli.console import err, tell_error
 from cli.signals import Interrupted
 from schemas.errors import SkyfillError
@@ -27,8 +27,24 @@ app = typer.Typer(
 _ONE_MACHINE, _DEPLOYMENT, _PROCESSES = "On this machine", "A running deployment", "Processes"
 _PANELS: dict[str, list[Callable[..., None]]] = {
     _ONE_MACHINE: [run.run, run.get, demo.demo, up.up],
-    _DEPLOYMENT: [jobs.start, jobs.status, jobs.jobs, jobs.cancel, jobs.pause, jobs.resume, jobs.produce],
-    _PROCESSES: [processes.producer, processes.worker, processes.tracker, processes.network],
+    _DEPLOYMENT: [
+        jobs.start,
+        jobs.status,
+        jobs.jobs,
+        jobs.cancel,
+        jobs.pause,
+        jobs.resume,
+        jobs.produce,
+        lag.lag,
+    ],
+    _PROCESSES: [
+        processes.producer,
+        processes.worker,
+        processes.tracker,
+        processes.rates,
+        processes.lag_exporter,
+        processes.network,
+    ],
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -16,7 +16,7 @@ from cli.progress import ProgressDisplay
 from cli.settings import Data, data_settings
 from cli.signals import run_until_signal
 from cli.summary import as_json, exit_code, print_summary
-from schemas.backfill import Backfill
+from schemas.backfill import Backfill, Monitoring
 from schemas.document import load_document, parse_document
 from schemas.errors import ConfigError
 from schemas.settings import Settings
@@ -89,6 +89,14 @@ def get(
     finish(settings, backfill, 1, json_file, again)
 
 
+def monitored(settings: Settings, monitoring: Monitoring) -> Settings:
+    """The settings as the document wants them; a port that was set for this machine comes first."""
+    changes: dict[str, object] = {"log_level": monitoring.log_level}
+    if "port" not in settings.metrics.model_fields_set:
+        changes["metrics"] = settings.metrics.model_copy(update={"port": monitoring.prometheus_port})
+    return settings.model_copy(update=changes)
+
+
 def finish(
     settings: Settings,
     backfill: Backfill,
@@ -104,7 +112,7 @@ def finish(
 
     if json_file and not json_file.absolute().parent.is_dir():
         raise ConfigError(f"{json_file.parent} is no folder; make it, or name another file with --json")
-    settings = settings.model_copy(update={"log_level": backfill.monitoring.log_level})
+    settings = monitored(settings, backfill.monitoring)
     writable_folder(settings.data_dir, "data folder")
     log_to_file(settings, settings.data_dir / "run.log")
     with ProgressDisplay(canvas) as display:

@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.console import table
 from schemas.backfill import Backfill, ParquetStorage
 from schemas.job_status import Counts, JobStatus
+from sinks.reports import ACCOUNTS, report_of
 
 if TYPE_CHECKING:
     from local.one_shot import Result
@@ -44,6 +45,8 @@ def print_summary(console: Console, result: Result, backfill: Backfill, logs: Pa
         console.print(line)
     for place in places(backfill):
         console.print(f"output: {place}")
+    for report in reports(result, backfill):
+        console.print(f"report: {report}, one row for each account")
     console.print(f"logs: {logs.absolute()}")
 
 
@@ -58,6 +61,7 @@ def as_json(result: Result, backfill: Backfill) -> dict[str, Any]:
         "resumed": result.resumed,
         "restarts": result.restarts,
         "output": places(backfill),
+        "reports": reports(result, backfill),
     }
 
 
@@ -69,6 +73,13 @@ def places(backfill: Backfill) -> list[str]:
         else f"DynamoDB table {storage.table_name}" + (f" in {storage.region}" if storage.region else "")
         for storage in backfill.storage
     ]
+
+
+def reports(result: Result, backfill: Backfill) -> list[str]:
+    """The files that say what became of each account."""
+    folders = [storage.path for storage in backfill.storage if isinstance(storage, ParquetStorage)]
+    files = [report_of(folder, result.job_id) / ACCOUNTS for folder in folders]
+    return [str(file) for file in files if file.exists()]
 
 
 def _accounts(status: JobStatus) -> Table:

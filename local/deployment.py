@@ -42,16 +42,18 @@ class Deployment:
         workers: int,
         sinks: Sequence[SinkKind],
         local_dynamodb: LocalDynamoDB | None = None,
+        instruments: bool = False,
         gives_up: bool = True,
         staffed: Callable[[Sequence[Role]], Sequence[Role]] = lambda roles: roles,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`local_dynamodb` embeds DynamoDB Local, unless an endpoint is set already: kept on disk, where
-        every item waits for an fsync, or in memory, where it is gone at the end. `gives_up`: whether
+        every item waits for an fsync, or in memory, where it is gone at the end. `instruments`:
+        with the processes that only tell of the others, on which nothing depends. `gives_up`: whether
         `watch` fails for a process that can't be kept running, or goes on trying. `staffed` may start the
         processes in another way, or more of them. `report` is told of downloads, from any thread."""
         self.settings = settings
-        self._workers, self._sinks = workers, sinks
+        self._workers, self._sinks, self._instruments = workers, sinks, instruments
         data, jars = settings.data_dir, JarCache(report=report)
         self._kafka = None if settings.kafka.bootstrap_servers else EmbeddedKafka(data / "kafka", jars=jars)
         wants_dynamodb = local_dynamodb is not None and not settings.dynamodb.endpoint_url
@@ -155,6 +157,8 @@ class Deployment:
         for kind in self._sinks:
             flags = ["--create-tables"] if kind == "dynamodb" and self.creates_tables else []
             roles.append(Role(f"sink-{kind}", _command("sink", kind, *flags), first))
+        if self._instruments:
+            roles += [Role(name, _command(name), optional=True) for name in ("rates", "lag-exporter")]
         return roles
 
     def _environment(self) -> dict[str, str]:
@@ -167,6 +171,8 @@ class Deployment:
             "SKYFILL_NETWORK__ALLOW_PRIVATE_HOSTS": str(settings.network.allow_private_hosts).lower(),
             "SKYFILL_DATA_DIR": str(settings.data_dir.absolute()),
             "SKYFILL_LOG_LEVEL": settings.log_level,
+            "SKYFILL_METRICS__HOST": settings.metrics.host,
+            "SKYFILL_METRICS__PORT": "null" if settings.metrics.port is None else str(settings.metrics.port),
             "PYTHONUNBUFFERED": "1",
         }
         if settings.network.handle_url:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from local.deployment import Deployment, LocalDynamoDB
-from local.stores import require_folders, require_tables
+from local.stores import folders_without_report, require_folders, require_tables
 from messaging.control import SinkPositions, StatusBoard, send_command, sink_kinds, was_submitted
 from messaging.names import SinkKind
 from schemas.backfill import Backfill
@@ -26,6 +26,8 @@ from schemas.jobs import JobMessage
 from schemas.settings import Settings
 
 _LOOK_SECONDS = 0.3
+_REPORT_SECONDS = 300.0
+"""A report that can't be written must not hold up the command for ever; the sink's log says why."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class OneShot:
             known = self._choose_job(board)
             ended = known is not None and known.final
             # An earlier run may have been killed between the job's end and the last row's.
-            if known and ended and not await self._look_at_sinks(sinks, await asyncio.to_thread(sinks.ends)):
+            if known and ended and not await self._is_left(sinks):
                 return self._result(known, found_final=True)
             await asyncio.to_thread(
                 require_tables, self._backfill, settings.dynamodb, create=self.deployment.creates_tables
@@ -151,8 +153,19 @@ class OneShot:
         while await self._look_at_sinks(sinks, ends):
             self._tell("storing")
             await asyncio.sleep(_LOOK_SECONDS)
+        give_up_at = time.monotonic() + _REPORT_SECONDS
+        while folders_without_report(self._backfill, self._job_id) and time.monotonic() < give_up_at:
+            self._tell("writing the report")
+            await asyncio.sleep(_LOOK_SECONDS)
         self._tell("stored")
         return self._status
+
+    async def _is_left(self, sinks: SinkPositions) -> bool:
+        """Whether rows or the report of a job that had ended are still to be stored."""
+        behind = await self._look_at_sinks(sinks, await asyncio.to_thread(sinks.ends))
+        # A folder that is empty was emptied since: its report is not wanted any more than its rows.
+        lacking = folders_without_report(self._backfill, self._job_id)
+        return behind or any(any(folder.iterdir()) for folder in lacking)
 
     async def _look_at_sinks(self, sinks: SinkPositions, ends: dict[int, int]) -> bool:
         """Whether a sink is still behind."""

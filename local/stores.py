@@ -8,6 +8,7 @@ from pathlib import Path
 from schemas.backfill import Backfill, DynamoDBStorage, ParquetStorage
 from schemas.errors import ConfigError
 from schemas.settings import DynamoDBSettings
+from sinks.reports import SUMMARY, report_of
 from sinks.tables import TableMissing, connect, create_table, table_exists
 
 
@@ -28,6 +29,12 @@ def writable_folder(folder: Path, what: str) -> None:
         raise ConfigError(
             f"the {what} {folder} can't be written to: {error.strerror}; choose another"
         ) from error
+
+
+def folders_without_report(backfill: Backfill, job_id: str) -> list[Path]:
+    """Folders of Parquet files that the job's report is not in yet."""
+    folders = [Path(storage.path) for storage in backfill.storage if isinstance(storage, ParquetStorage)]
+    return [folder for folder in folders if not (report_of(folder, job_id) / SUMMARY).exists()]
 
 
 def require_tables(backfill: Backfill, settings: DynamoDBSettings, *, create: bool) -> None:

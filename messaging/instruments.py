@@ -75,6 +75,13 @@ REQUESTS = CounterOf(
     "machine's network is. 5xx: hosts are overloaded. `cancelled` requests were broken off by this process.",
     ("endpoint", "outcome"),
 )
+IN_FLIGHT = GaugeOf(
+    "skyfill_http_requests_in_flight",
+    "Requests that are sent and whose answer is not read to its end.",
+    "A standstill at a high number: hosts that answer slowly or not at all, or a busy event loop. 0 beside "
+    "waiting tasks: the limiters hold back, see their hosts' budgets.",
+    ("endpoint",),
+)
 ANSWER_SECONDS = HistogramOf(
     "skyfill_http_answer_seconds",
     "From a request to the head of its answer.",
@@ -105,7 +112,7 @@ HTTP_SECTION = Section(
     "HTTP",
     "Exported by the producer and the workers. `endpoint` is the XRPC method without its namespace, `plc` "
     "for the directory, or the well-known file.",
-    (REQUESTS, ANSWER_SECONDS, REQUEST_SECONDS),
+    (REQUESTS, IN_FLIGHT, ANSWER_SECONDS, REQUEST_SECONDS),
 )
 
 
@@ -184,8 +191,13 @@ class HttpMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._requests = REQUESTS.make(registry)
+        self._in_flight = IN_FLIGHT.make(registry)
         self._answers = ANSWER_SECONDS.make(registry)
         self._whole = REQUEST_SECONDS.make(registry)
+
+    def began(self, endpoint: str) -> None:
+        """A request goes out."""
+        self._in_flight.labels(endpoint).inc()
 
     def answered(self, endpoint: str, seconds: float) -> None:
         """The head of an answer is there."""
@@ -193,5 +205,6 @@ class HttpMetrics:
 
     def ended(self, endpoint: str, outcome: str, seconds: float) -> None:
         """The request is over."""
+        self._in_flight.labels(endpoint).dec()
         self._requests.labels(endpoint, outcome).inc()
         self._whole.labels(endpoint).observe(seconds)

@@ -125,9 +125,15 @@ def topic_id(client: AdminClient, topic: str) -> str:
 
 
 def end_offsets(
-    client: AdminClient, topic: str, partitions: Iterable[int], *, committed: bool = True
+    client: AdminClient,
+    topic: str,
+    partitions: Iterable[int],
+    *,
+    committed: bool = True,
+    patience: float = _TIMEOUT,
 ) -> dict[int, int]:
-    """The end of each partition: of what is committed, or of all that was written."""
+    """The end of each partition: of what is committed, or of all that was written. DeploymentError if the
+    broker does not answer within `patience` seconds."""
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     request = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
 
@@ -135,22 +141,29 @@ def end_offsets(
         futures = client.list_offsets(request, isolation_level=level, request_timeout=_PATIENCE)
         return {tp.partition: future.result(_PATIENCE).offset for tp, future in futures.items()}
 
-    return _patiently(ask)
+    return _patiently(ask, patience)
 
 
 def committed_offsets(
     client: AdminClient, group: str, topic: str, partitions: Iterable[int]
 ) -> dict[int, int]:
     """Offsets that a group has committed; a partition without one is absent."""
+    return {p: at.offset for p, at in committed_places(client, group, topic, partitions).items()}
+
+
+def committed_places(
+    client: AdminClient, group: str, topic: str, partitions: Iterable[int], *, patience: float = _TIMEOUT
+) -> dict[int, TopicPartition]:
+    """The same with the metadata beside the offsets. DeploymentError after `patience` seconds."""
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
 
-    def ask() -> dict[int, int]:
+    def ask() -> dict[int, TopicPartition]:
         _await_coordinator(client, group)
         futures = client.list_consumer_group_offsets([wanted], request_timeout=_PATIENCE)
         found = futures[group].result(_PATIENCE).topic_partitions or []
-        return {tp.partition: tp.offset for tp in found if tp.offset != OFFSET_INVALID}
+        return {tp.partition: tp for tp in found if tp.offset != OFFSET_INVALID}
 
-    return _patiently(ask)
+    return _patiently(ask, patience)
 
 
 def _await_coordinator(client: AdminClient, group: str) -> None:
@@ -204,9 +217,9 @@ def _place(client: AdminClient, start: ConsumerGroupTopicPartitions) -> None:
     _patiently(ask)
 
 
-def _patiently(ask: Callable[[], T]) -> T:
+def _patiently(ask: Callable[[], T], patience: float = _TIMEOUT) -> T:
     """Asks again while the broker is still electing leaders and coordinators of what was just made."""
-    deadline = time.monotonic() + _TIMEOUT
+    deadline = time.monotonic() + patience
     while True:
         try:
             return ask()

@@ -103,6 +103,15 @@ class OffsetWindow:
         return text
 
 
+def finished_in(metadata: str) -> int | None:
+    """How many offsets beyond the committed one a window's metadata marks as finished; None if it is none."""
+    try:
+        bitmap = zlib.decompress(base64.b64decode(metadata)) if metadata else b""
+    except (ValueError, zlib.error):
+        return None
+    return sum(byte.bit_count() for byte in bitmap)
+
+
 def _set(bitmap: bytearray, bit: int) -> None:
     bitmap[bit >> 3] |= 1 << (bit & 7)
 

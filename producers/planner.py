@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from messaging.clients import transactional_producer
 from messaging.crash import end_process
+from messaging.instruments import ProducerMetrics
 from messaging.membership import Membership
 from messaging.names import Names
 from messaging.polling import Delivered
@@ -27,6 +28,7 @@ from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
 from producers.commands import Verdict, job_id_of, judge
 from producers.job_plan import JobPlan
+from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
 from producers.resolve import Resolves
 from producers.sources import open_source
@@ -44,11 +46,11 @@ _TRIM_SECONDS = 60.0
 _log = logging.getLogger("skyfill.planner")
 
 
-def open_publisher(kafka: KafkaSettings) -> TransactionalPublisher:
+def open_publisher(kafka: KafkaSettings, metrics: ProducerMetrics | None = None) -> TransactionalPublisher:
     """A publisher under the planner's one transactional id; `open` fences the planner before this one."""
     names = Names(kafka.topic_prefix)
     producer = transactional_producer(kafka, names.transactional_id(names.planner_group))
-    return TransactionalPublisher(producer, {topic.name: topic.partitions for topic in topics(kafka)})
+    return TransactionalPublisher(producer, {t.name: t.partitions for t in topics(kafka)}, metrics)
 
 
 class Planner:
@@ -66,6 +68,7 @@ class Planner:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         end: Callable[[str], NoReturn] = end_process,
+        metrics: PlannerMetrics | None = None,
     ) -> None:
         """Resolution runs on `runner`'s loop, between the Kafka calls. `only_job`: plan no other job."""
         self._settings = settings
@@ -86,8 +89,15 @@ class Planner:
         self._publisher: TransactionalPublisher | None = None
         self._trimmer = TaskTrimmer(admin, self._names, settings.kafka.partitions.dids)
         self._trim_at = monotonic() + _TRIM_SECONDS
+        self._metrics = metrics or PlannerMetrics()
+        self._metrics.watch(lambda: self._publisher is not None)
         self._membership = Membership(
-            settings.kafka, self._names.planner_group, self._names.jobs, self, end=self._end
+            settings.kafka,
+            self._names.planner_group,
+            self._names.jobs,
+            self,
+            end=self._end,
+            metrics=self._metrics.group,
         )
 
     def run(self, stop: threading.Event, *, until_planned: bool = False) -> None:
@@ -167,6 +177,7 @@ class Planner:
     def _publish_verdict(self, publisher: TransactionalPublisher, verdict: Verdict) -> None:
         job_id, names = verdict.job_id, self._names
         _log.info("job %s: %s %s", job_id, verdict.event.event, verdict.event.detail or "")
+        self._metrics.judged(verdict.event.event)
         if verdict.event.event == "rejected":
             self.failures[job_id] = verdict.event.detail or "rejected"
         publisher.publish(names.outcomes, job_id, verdict.event.encode())
@@ -221,6 +232,8 @@ class Planner:
         for topic, key, message in chunk.publications(self._names, self._now()):
             self._publisher.publish(topic, key, message.encode())
         self._publisher.commit()
+        duplicates = chunk.checkpoint.duplicates - self._jobs.checkpoint(job_id).duplicates
+        self._metrics.planned(chunk, duplicates)
         self._jobs.take([], [chunk.checkpoint])
         if chunk.failure is not None:
             self.failures[job_id] = chunk.failure

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 
 from atp.identity import Resolver
 from atp.xrpc import Client
 from messaging import clients
+from messaging.exposition import expose
+from messaging.metrics import new_registry
 from messaging.topics import check_offset_retention, check_topics, topics
-from producers.planner import Planner
+from producers.metrics import PlannerMetrics
+from producers.planner import Planner, open_publisher
 from schemas.errors import SourceError
 from schemas.settings import NetworkSettings, Settings
 
@@ -30,9 +34,19 @@ def run_planner(
     admin = clients.admin(settings.kafka)
     check_topics(admin, topics(settings.kafka))
     check_offset_retention(admin, settings.kafka)
-    with asyncio.Runner() as runner:
-        client, resolver = runner.run(_resolver(settings.network))
-        planner = Planner(settings, resolver, runner, admin, only_job=only_job)
+    registry = new_registry()
+    metrics = PlannerMetrics(registry)
+    with asyncio.Runner() as runner, expose(settings, "producer", registry):
+        client, resolver = runner.run(_resolver(settings.network, metrics))
+        planner = Planner(
+            settings,
+            resolver,
+            runner,
+            admin,
+            only_job=only_job,
+            new_publisher=partial(open_publisher, metrics=metrics.transactions.of("main")),
+            metrics=metrics,
+        )
         try:
             planner.run(stop, until_planned=until_planned)
         finally:
@@ -42,8 +56,12 @@ def run_planner(
             raise SourceError(f"job {only_job}: {planner.failures[only_job]}")
 
 
-async def _resolver(network: NetworkSettings) -> tuple[Client, Resolver]:
-    client = Client(user_agent=network.user_agent, allow_private_hosts=network.allow_private_hosts)
+async def _resolver(network: NetworkSettings, metrics: PlannerMetrics) -> tuple[Client, Resolver]:
+    client = Client(
+        user_agent=network.user_agent,
+        allow_private_hosts=network.allow_private_hosts,
+        observer=metrics.http,
+    )
     resolver = Resolver(
         client,
         plc_url=network.plc_url,

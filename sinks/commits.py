@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from messaging import clients
+from messaging.instruments import TransactionMetrics
 from messaging.names import Names, SinkKind
 from messaging.transactions import TransactionalPublisher
 from schemas.deadletter import DeadLetter
@@ -29,7 +30,8 @@ only after it has rejoined, and before that its next poll reports the loss, whic
 class Commits:
     """For one thread. The transactional producer is made for the first dead letter: most sinks have none."""
 
-    def __init__(self, settings: Settings, kind: SinkKind) -> None:
+    def __init__(self, settings: Settings, kind: SinkKind, metrics: TransactionMetrics | None = None) -> None:
+        self._metrics = metrics or TransactionMetrics()
         self._kafka = settings.kafka
         self._names = Names(settings.kafka.topic_prefix)
         group = self._names.sink_group(kind)
@@ -58,7 +60,7 @@ class Commits:
         if self._publisher is None:
             producer = clients.transactional_producer(self._kafka, self._id)
             counts = {self._names.deadletter: self._kafka.partitions.deadletter}
-            publisher = TransactionalPublisher(producer, counts)
+            publisher = TransactionalPublisher(producer, counts, self._metrics.of("dead letters"))
             publisher.open()
             self._publisher = publisher
         return self._publisher

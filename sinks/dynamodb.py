@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from messaging import clients, topics
+from messaging.exposition import expose
+from messaging.metrics import new_registry
 from messaging.names import Names, SinkKind
 from schemas.backfill import Backfill, DynamoDBStorage
 from schemas.errors import SinkError
@@ -20,6 +22,7 @@ from sinks import tables
 from sinks.base import Sink
 from sinks.items import item
 from sinks.loop import SinkLoop
+from sinks.metrics import SinkMetrics
 from sinks.rows import Row
 from sinks.table_writer import Fetch, TableWriter, Write
 from sinks.tenure import Tenure
@@ -49,8 +52,12 @@ class DynamoDBSink(Sink):
         create_tables: bool = False,
         clock: Callable[[], float] = time.monotonic,
         connect: Callable[[DynamoDBSettings, str | None], DynamoDBClient] = tables.connect,
+        metrics: SinkMetrics | None = None,
     ) -> None:
-        """`create_tables`: make what is missing; for an embedded server only. `clock` is in seconds."""
+        """`create_tables`: make what is missing; for an embedded server only. `clock` is monotonic, in
+        seconds."""
+        self._metrics = metrics or SinkMetrics()
+        self._metrics.watch(lambda: self._rows, lambda: self._since if self._rows else None)
         self._seconds = min(settings.flush_seconds, _BLOCK_SECONDS)
         self._dynamodb, self._topic_id = dynamodb, topic_id
         self._tenure, self._stop, self._create_tables = tenure, stop, create_tables
@@ -119,7 +126,8 @@ class DynamoDBSink(Sink):
 
     def _write(self) -> None:
         for destination, block in self._block.items():
-            self._writer(destination).write([write for _, write in block])
+            with self._metrics.storing(len(block)):
+                self._writer(destination).write([write for _, write in block])
         self._block.clear()
         self._first.clear()
         self._rows = self._bytes = 0
@@ -146,8 +154,16 @@ def run_dynamodb_sink(settings: Settings, stop: threading.Event, *, create_table
     admin = clients.admin(kafka)
     topics.check_topics(admin, topics.topics(kafka))
     records_id = topics.topic_id(admin, Names(kafka.topic_prefix).records)
-    tenure = Tenure(kafka.session_timeout_seconds)
+    tenure, registry = Tenure(kafka.session_timeout_seconds), new_registry()
+    metrics = SinkMetrics(registry)
     sink = DynamoDBSink(
-        settings.sink, settings.dynamodb, records_id, tenure, stop, create_tables=create_tables
+        settings.sink,
+        settings.dynamodb,
+        records_id,
+        tenure,
+        stop,
+        create_tables=create_tables,
+        metrics=metrics,
     )
-    SinkLoop(settings, admin, sink, tenure, records_id).run(stop)
+    with expose(settings, f"sink-dynamodb-{settings.worker_slot or 0}", registry):
+        SinkLoop(settings, admin, sink, tenure, records_id, metrics=metrics).run(stop)

@@ -31,6 +31,7 @@ from schemas.settings import Settings
 from sinks import letters
 from sinks.base import Sink
 from sinks.commits import Commits
+from sinks.metrics import SinkMetrics
 from sinks.progress import DEAD_LETTERS, Progress
 from sinks.routes import Routes
 from sinks.rows import Row, Sync, read
@@ -73,6 +74,7 @@ class SinkLoop:
         records_id: str,
         *,
         end: Callable[[str], NoReturn] = end_process,
+        metrics: SinkMetrics | None = None,
     ) -> None:
         """`records_id` is the topic's UUID that the sink was told. Raises DeploymentError, ConfigError."""
         kafka = settings.kafka
@@ -82,11 +84,17 @@ class SinkLoop:
         self._specs = CompactedView(kafka, names.job_specs, JobSpec.decode)
         self._statuses = CompactedView(kafka, names.job_status, JobStatus.decode)
         self._routes = Routes(self._specs, sink.destinations)
-        self._commits = Commits(settings, sink.kind)
+        self._metrics = metrics or SinkMetrics()
+        self._commits = Commits(settings, sink.kind, self._metrics.transactions)
         self._held: dict[int, Held] = {}
         self._orphans: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._housekeeping = time.monotonic()
-        self._membership = Membership(kafka, names.sink_group(sink.kind), names.records, self, end=end)
+        group, topic = names.sink_group(sink.kind), names.records
+        self._membership = Membership(kafka, group, topic, self, end=end, metrics=self._metrics.group)
+
+    def holds(self, partition: int) -> bool:
+        """Whether a partition is this process's now. Any thread may ask."""
+        return partition in self._membership.partitions
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set, then stores and commits all that was read, and leaves the group.
@@ -177,6 +185,7 @@ class SinkLoop:
             except RowRefused as error:
                 dead.append(letters.refused(message, row, destination, error))
             held.progress.took(destination, row.offset)
+            self._metrics.read()
         self._bury(held, message, dead)
 
     def _orphan(self, held: Held, message: Delivered, row: Row | Sync) -> None:
@@ -190,9 +199,9 @@ class SinkLoop:
         _log.error("rows of %s belong to job %s, which is not in job-specs; not stored", row.did, row.job)
         self._bury(held, message, [letters.orphaned(message, row)])
 
-    @staticmethod
-    def _bury(held: Held, message: Delivered, dead: list[DeadLetter]) -> None:
+    def _bury(self, held: Held, message: Delivered, dead: list[DeadLetter]) -> None:
         if dead and held.progress.wants(DEAD_LETTERS, message.offset):
+            self._metrics.buried(len(dead))
             held.letters += dead
             held.progress.took(DEAD_LETTERS, message.offset)
 

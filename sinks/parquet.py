@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from messaging import clients, topics
+from messaging.exposition import expose
+from messaging.metrics import new_registry
 from messaging.names import Names, SinkKind
 from schemas.backfill import Backfill, ParquetStorage
 from schemas.settings import Settings, SinkSettings
@@ -22,6 +24,8 @@ from sinks import arrow_rows
 from sinks.base import Sink
 from sinks.chain import Chain, Stream
 from sinks.loop import SinkLoop
+from sinks.metrics import SinkMetrics
+from sinks.reports import Reports
 from sinks.rows import Row
 from sinks.tenure import Tenure
 
@@ -82,8 +86,11 @@ class ParquetSink(Sink):
         *,
         clock: Callable[[], float] = time.monotonic,
         open_chain: Callable[[Path, Stream], Chain] = Chain,
+        metrics: SinkMetrics | None = None,
     ) -> None:
         """`clock` is monotonic, in seconds."""
+        self._metrics = metrics or SinkMetrics()
+        self._metrics.watch(self._buffered_rows, self._oldest)
         self._settings = settings
         self._cluster_id, self._topic_id = cluster_id, topic_id
         self._tenure, self._clock, self._open_chain = tenure, clock, open_chain
@@ -147,7 +154,14 @@ class ParquetSink(Sink):
         # away since it stood still.
         self._tenure.check()
         self._bytes -= buffer.bytes
-        buffer.publish()
+        with self._metrics.storing(buffer.rows):
+            buffer.publish()
+
+    def _buffered_rows(self) -> int:
+        return sum(buffer.rows for buffer in list(self._buffers.values()))
+
+    def _oldest(self) -> float | None:
+        return min((buffer.since for buffer in list(self._buffers.values()) if buffer.rows), default=None)
 
 
 def run_parquet_sink(settings: Settings, stop: threading.Event) -> None:
@@ -160,6 +174,14 @@ def run_parquet_sink(settings: Settings, stop: threading.Event) -> None:
     topics.check_topics(admin, topics.topics(kafka))
     records_id = topics.topic_id(admin, Names(kafka.topic_prefix).records)
     cluster_id = admin.describe_cluster().result(30).cluster_id
-    tenure = Tenure(kafka.session_timeout_seconds)
-    sink = ParquetSink(settings.sink, cluster_id, records_id, tenure)
-    SinkLoop(settings, admin, sink, tenure, records_id).run(stop)
+    tenure, registry = Tenure(kafka.session_timeout_seconds), new_registry()
+    metrics = SinkMetrics(registry)
+    sink = ParquetSink(settings.sink, cluster_id, records_id, tenure, metrics=metrics)
+    with expose(settings, f"sink-parquet-{settings.worker_slot or 0}", registry):
+        loop = SinkLoop(settings, admin, sink, tenure, records_id, metrics=metrics)
+        reports = Reports(kafka, lambda spec: sink.destinations(spec.backfill), loop.holds)
+        reports.begin()
+        try:
+            loop.run(stop)
+        finally:
+            reports.finish()

@@ -10,7 +10,10 @@ import uvloop
 from atp.identity import Resolver
 from atp.xrpc import Client
 from messaging.crash import end_with
+from messaging.exposition import expose
+from messaging.metrics import new_registry
 from schemas.settings import Settings
+from stream_workers.fetch.metrics import FetchMetrics
 from stream_workers.fetch.worker import FetchWorker
 
 
@@ -24,9 +27,12 @@ async def _run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    network = settings.network
+    network, registry = settings.network, new_registry()
+    metrics = FetchMetrics(registry)
     async with Client(
-        user_agent=network.user_agent, allow_private_hosts=network.allow_private_hosts
+        user_agent=network.user_agent,
+        allow_private_hosts=network.allow_private_hosts,
+        observer=metrics.http,
     ) as client:
         resolver = Resolver(
             client,
@@ -35,6 +41,7 @@ async def _run(settings: Settings) -> None:
             concurrency=network.plc_concurrency,
         )
         try:
-            await FetchWorker(settings, client, resolver).run(stop)
+            with expose(settings, f"worker-{settings.worker_slot or 0}", registry):
+                await FetchWorker(settings, client, resolver, metrics).run(stop)
         except Exception as error:
             end_with(error)

@@ -39,11 +39,14 @@ class Settler:
         large: TransactionalPublisher,
         lock: threading.RLock,
         clock: Callable[[], float],
+        settled: Callable[[Ending], None] = lambda ending: None,
     ) -> None:
-        """`large` takes repositories too large to hold, each in a transaction of its own."""
+        """`large` takes repositories too large to hold, each in a transaction of its own; `settled` is told
+        of each ending that was published."""
         self._names, self._stream, self._lock, self._clock = names, stream, lock, clock
         self._publisher, self._large = publisher, large
         self._settled: list[Task] = []
+        self._tell = settled
 
     def settle(self, work: Work, ending: Ending, spec: JobSpec | None, selection: str) -> bool:
         """Publishes what the ending means, and finishes the task. False: its partition is no longer ours."""
@@ -113,6 +116,7 @@ class Settler:
                 assert_never(ending)
         self._stream.finish(work.task)
         self._settled.append(work.task)
+        self._tell(ending)
 
     def _publish_repo(
         self, publisher: TransactionalPublisher, task: DidTask, got: Fetched, spec: JobSpec, selection: str

@@ -32,6 +32,7 @@ from stream_workers.fetch.ending import Cancelled, Ending, Fetched, Requeued, Un
 from stream_workers.fetch.fetcher import Fetcher
 from stream_workers.fetch.jobs import Jobs
 from stream_workers.fetch.limiter import HostLimiter
+from stream_workers.fetch.metrics import FetchMetrics
 from stream_workers.fetch.schedule import Schedule, Work
 from stream_workers.fetch.settle import Settler
 
@@ -49,9 +50,12 @@ _NO_TASK = DidTask(job_id="", did="", pds="", signing_key="")
 class FetchWorker:
     """Life: made, `run` until `stop` is set or the place is lost."""
 
-    def __init__(self, settings: Settings, client: Client, resolver: Resolver) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, resolver: Resolver, metrics: FetchMetrics | None = None
+    ) -> None:
         """Nothing is connected before `run`."""
         self._settings = settings
+        self._metrics = metrics or FetchMetrics()
         self._names = Names(settings.kafka.topic_prefix)
         self._lock = threading.RLock()
         self._wake = asyncio.Event()
@@ -63,10 +67,12 @@ class FetchWorker:
         self._loop = asyncio.get_running_loop()
         self._reader = ThreadPoolExecutor(1, "read")
         self._publishing = ThreadPoolExecutor(1, "publish")
+        budget = ByteBudget(settings.worker.memory_bytes)
+        self._metrics.watch(lambda: len(self._running), lambda: budget.used)
         self._fetcher = Fetcher(
             client,
             resolver,
-            ByteBudget(settings.worker.memory_bytes),
+            budget,
             self._reader,
             spool_bytes=settings.worker.spool_bytes,
             spool_folder=settings.data_dir / "tmp",
@@ -105,12 +111,16 @@ class FetchWorker:
         check_offset_retention(admin, kafka)
         counts = {topic.name: topic.partitions for topic in wanted}
         own_id = names.transactional_id(names.worker_group, self._settings.worker_slot or 0)
-        publisher = TransactionalPublisher(clients.transactional_producer(kafka, own_id), counts)
+        transactions = self._metrics.transactions
+        publisher = TransactionalPublisher(
+            clients.transactional_producer(kafka, own_id), counts, transactions.of("main")
+        )
         large = TransactionalPublisher(
             clients.transactional_producer(
                 kafka, f"{own_id}.large", timeout_seconds=_LARGE_TRANSACTION_SECONDS
             ),
             counts,
+            transactions.of("large"),
         )
         publisher.open()
         large.open()
@@ -126,8 +136,11 @@ class FetchWorker:
             lock=self._lock,
             before_revoke=self._give_up,
             window_limit=self._settings.worker.window_tasks,
+            metrics=self._metrics.group,
         )
-        self._settler = Settler(names, self._stream, publisher, large, self._lock, time.time)
+        self._settler = Settler(
+            names, self._stream, publisher, large, self._lock, time.time, self._metrics.settled
+        )
 
     # The consumer's thread
 
@@ -143,6 +156,7 @@ class FetchWorker:
                     # Right after a poll the group's generation is known as it is now: a commit with an
                     # older one, in the middle of a rebalance, would cost this process its life.
                     self._settler.commit()
+                    self._metrics.in_flight = self._stream.in_flight()
                     commit_at = time.monotonic() + self._settings.kafka.commit_interval_seconds
         finally:
             self._stream.close()

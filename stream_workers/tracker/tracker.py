@@ -28,6 +28,7 @@ from schemas.job_status import Ledger
 from schemas.outcomes import decode_outcome
 from schemas.settings import Settings
 from stream_workers.tracker.book import enter, status_of
+from stream_workers.tracker.metrics import TrackerMetrics
 
 _log = logging.getLogger("skyfill.tracker")
 _LONGEST = 2000
@@ -39,9 +40,11 @@ _MOST_SECONDS = 0.5
 class Tracker:
     """Life: made (connects), `run` until `stop` is set."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: TrackerMetrics | None = None) -> None:
         """Raises DeploymentError if the topics are not as they have to be."""
         kafka = settings.kafka
+        self._metrics = metrics or TrackerMetrics()
+        self._metrics.watch(self._jobs)
         self._kafka, self._names = kafka, Names(kafka.topic_prefix)
         admin, wanted = clients.admin(kafka), topics(kafka)
         check_topics(admin, wanted)
@@ -54,10 +57,14 @@ class Tracker:
         self._moved: set[int] = set()
         own_id = self._names.transactional_id(self._names.tracker_group, settings.worker_slot or 0)
         self._publisher = TransactionalPublisher(
-            clients.transactional_producer(kafka, own_id), {t.name: t.partitions for t in wanted}
+            clients.transactional_producer(kafka, own_id),
+            {t.name: t.partitions for t in wanted},
+            self._metrics.transactions.of("main"),
         )
         self._publisher.open()
-        self._membership = Membership(kafka, self._names.tracker_group, self._names.outcomes, self)
+        self._membership = Membership(
+            kafka, self._names.tracker_group, self._names.outcomes, self, metrics=self._metrics.group
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Counts until `stop`; FencedError when another process took this one's place."""
@@ -107,11 +114,18 @@ class Tracker:
         if outcome.job_id != message.key:
             self._set_aside(message, f"its key is {message.key!r}, its job_id {outcome.job_id!r}")
             return
+        self._metrics.counted(outcome)
         ledger = self._ledgers.setdefault(outcome.job_id, Ledger(job_id=outcome.job_id))
         if enter(ledger, outcome, datetime.fromtimestamp(message.timestamp / 1000, UTC)):
             self._dirty.add(outcome.job_id)
 
+    def _jobs(self) -> tuple[int, int]:
+        ledgers = list(self._ledgers.values())
+        ended = sum(ledger.finished_at is not None for ledger in ledgers)
+        return len(ledgers) - ended, ended
+
     def _set_aside(self, message: Delivered, detail: str) -> None:
+        self._metrics.set_aside()
         _log.warning(
             "outcomes [%d] offset %d is not an outcome: %s", message.partition, message.offset, detail
         )

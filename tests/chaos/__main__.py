@@ -23,6 +23,7 @@ from tests.chaos.campaign import CampaignFailed
 from tests.chaos.scale import FULL, SHORT, run_campaign
 
 _MARK = ".chaos"
+_WIDTH = 200
 
 
 def main(words: list[str]) -> int:
@@ -33,7 +34,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("chaos-output"), help="Folder for everything.")
     chosen = parser.parse_args(words)
     seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
-    console = Console(highlight=False, soft_wrap=True)
+    # Where no terminal says how wide it is, the tables still need room.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(f"seed {seed}; `make chaos SEED={seed}` draws the same plan again")
     try:
         folder = _empty_folder(chosen.out / f"seed-{seed}")

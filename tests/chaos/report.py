@@ -86,7 +86,7 @@ class Report:
                 done.strike.point + (" (call under way)" if done.strike.in_flight else ""),
                 done.what_was_open,
                 "not seen" if done.back_after is None else f"{done.back_after:.1f} s",
-                done.decided,
+                _shortly(done.decided),
             ]
             for done in sorted(self.carried, key=lambda done: done.struck.at)
         ]

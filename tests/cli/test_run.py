@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
 import signal
@@ -114,6 +116,17 @@ def test_run_from_a_missing_table_over_an_interruption_to_everything_exactly_onc
         "this run took ",
     ):
         assert line in ended.out
+
+    [report] = first["reports"]
+    assert f"report: {report}, one row for each account" in ended.out
+    with gzip.open(report, "rt", newline="") as file:
+        listed = {row["did"]: row for row in csv.DictReader(file)}
+    assert listed.keys() == {account.did for account in accounts}
+    for account in accounts:
+        row = listed[account.did]
+        ended_as = "completed" if account.state == "ok" else "failed"
+        assert (row["status"], row["reason"]) == (ended_as, account.reason)
+        assert int(row["records"]) == len(account.records)
 
     again = skyfill.run("run", document, "--json", "second.json")
     assert again.code == 2

@@ -20,7 +20,14 @@ from local.supervisor import Running
 from messaging.control import SinkPositions, StatusBoard
 from messaging.names import SINK_KINDS, Names, SinkKind
 from schemas.job_status import JobStatus
-from schemas.settings import DynamoDBSettings, KafkaSettings, NetworkSettings, Partitions, Settings
+from schemas.settings import (
+    DynamoDBSettings,
+    KafkaSettings,
+    MetricsSettings,
+    NetworkSettings,
+    Partitions,
+    Settings,
+)
 
 PATIENCE = 120.0
 
@@ -39,6 +46,7 @@ def settings_for(kafka: str, dynamodb: str, prefix: str, plc_url: str, data: Pat
         ),
         network=NetworkSettings(plc_url=plc_url, allow_private_hosts=True),
         dynamodb=DynamoDBSettings(endpoint_url=dynamodb),
+        metrics=MetricsSettings(port=0),
     )
 
 

@@ -1,0 +1,151 @@
+"""What a fetch worker can be asked while it works: what tasks end as, how long they take, what waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from prometheus_client import CollectorRegistry
+
+from messaging.instruments import GroupMetrics, HttpMetrics, TransactionMetrics
+from messaging.metrics import LONG_SECONDS, CounterOf, GaugeOf, HistogramOf, Readings, Section
+from messaging.task_stream import InFlight
+from stream_workers.fetch.ending import Cancelled, Ending, Failed, Fetched, Requeued, Retry, Unreadable
+
+TASKS = CounterOf(
+    "skyfill_tasks_total",
+    "Goes at tasks by ending: completed, unavailable, failed, retrying, requeued, cancelled, unreadable.",
+    "Those of a transaction that is aborted count too, and come again: exact counts are in the job's status. "
+    "`failed` has dead letters with the reasons; `requeued` goes up while a job is paused.",
+    ("ending",),
+)
+ERRORS = CounterOf(
+    "skyfill_task_errors_total",
+    "Goes that brought no repository, by error type.",
+    "network_error and timeout_error: hosts are down, or this machine's network is. verification_failed: a "
+    "host serves what its accounts did not sign. processing_failed is a fault of skyfill's own.",
+    ("error_type",),
+)
+RECORDS = CounterOf(
+    "skyfill_records_total",
+    "Records of fetched repositories: `published`, or the reason why they were left out.",
+    "Its rate is the throughput. A rise of `invalid` or `too_large` has a dead letter for each.",
+    ("result",),
+)
+REPO_BYTES = CounterOf(
+    "skyfill_repo_bytes_total",
+    "Bytes of the repositories that were downloaded and proven.",
+    "Divided by the records: what a record costs in traffic. Far fewer bytes than the network carries: "
+    "downloads that break off and begin again.",
+)
+REPO_SECONDS = HistogramOf(
+    "skyfill_repo_seconds",
+    "One go at a task: waiting for the limiter, download, proof; by what it brought.",
+    "Mostly the limiter's waiting where a host's budget is the bound. A rise with a steady getRepo latency: "
+    "the reading thread is the bottleneck, add workers.",
+    ("result",),
+    buckets=LONG_SECONDS,
+)
+IN_FLIGHT = GaugeOf(
+    "skyfill_tasks_in_flight",
+    "Tasks that were read and are not finished, waiting ones included.",
+    "At the window's size times the partitions, reading waits for old tasks to finish.",
+)
+RUNNING = GaugeOf(
+    "skyfill_tasks_running",
+    "Tasks that are being fetched or settled now.",
+    "Low beside many in flight: the limiters or `max_concurrent_pds` hold back.",
+)
+OLDEST = GaugeOf(
+    "skyfill_oldest_inflight_seconds",
+    "Age of the oldest unfinished task; absent while there is none. Known to a batch of messages.",
+    "A giant repository or a task waiting for its retry may hold it up for long, and the committed offset "
+    "with it, without any harm. Growing for hours beside a standstill: look at the worker's log.",
+)
+BEYOND = GaugeOf(
+    "skyfill_completed_beyond_commit",
+    "Offsets that are finished and lie above the committed one.",
+    "Work that the consumer lag still shows as to do. It is safe: it travels as the offset's metadata.",
+)
+FULL = GaugeOf(
+    "skyfill_windows_full",
+    "Partitions that are not read on until older tasks finish.",
+    "Above 0 for long: one task holds up its partition; see skyfill_oldest_inflight_seconds.",
+)
+DOWNLOAD_BYTES = GaugeOf(
+    "skyfill_download_buffer_bytes",
+    "Memory that downloads hold now, of worker.memory_bytes.",
+    "At the budget, further downloads go to temporary files and new ones wait.",
+)
+SECTION = Section(
+    "Fetch worker",
+    "Exported by `skyfill worker`.",
+    (
+        TASKS,
+        ERRORS,
+        RECORDS,
+        REPO_BYTES,
+        REPO_SECONDS,
+        IN_FLIGHT,
+        RUNNING,
+        OLDEST,
+        BEYOND,
+        FULL,
+        DOWNLOAD_BYTES,
+    ),
+)
+
+
+class FetchMetrics:
+    """Of one worker. `watch` once it is at work; `settled` from any thread, one at a time."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.transactions = TransactionMetrics(registry)
+        self.group = GroupMetrics(registry)
+        self.http = HttpMetrics(registry)
+        self.in_flight: InFlight | None = None
+        """As the consumer's thread saw it last; None: not yet."""
+        self._tasks = TASKS.make(registry)
+        self._errors = ERRORS.make(registry)
+        self._records = RECORDS.make(registry)
+        self._bytes = REPO_BYTES.make(registry)
+        self._seconds = REPO_SECONDS.make(registry)
+        self._readings = Readings(registry)
+        for metric, part in ((IN_FLIGHT, "tasks"), (BEYOND, "beyond_commit"), (FULL, "full")):
+            self._readings.show_value(metric, self._part(part))
+        self._readings.show_value(OLDEST, self._oldest)
+
+    def watch(self, running: Callable[[], int], download_bytes: Callable[[], int]) -> None:
+        """Both are asked at every scrape, from another thread."""
+        self._readings.show_value(RUNNING, running)
+        self._readings.show_value(DOWNLOAD_BYTES, download_bytes)
+
+    def settled(self, ending: Ending) -> None:
+        """A task was published and finished with this."""
+        match ending:
+            case Fetched():
+                self._tasks.labels("completed").inc()
+                self._seconds.labels("completed").observe(ending.seconds)
+                self._bytes.inc(ending.size)
+                self._records.labels("published").inc(sum(ending.events.records.values()))
+                for reason, records in ending.events.dropped.items():
+                    self._records.labels(reason).inc(records)
+            case Failed() | Retry():
+                self._tasks.labels(ending.status if isinstance(ending, Failed) else "retrying").inc()
+                self._errors.labels(ending.error_type).inc()
+                self._seconds.labels("none").observe(ending.seconds)
+            case Requeued() | Cancelled() | Unreadable():
+                self._tasks.labels(type(ending).__name__.lower()).inc()
+            case _:
+                assert_never(ending)
+
+    def _part(self, name: str) -> Callable[[], float | None]:
+        def read() -> float | None:
+            return None if self.in_flight is None else float(getattr(self.in_flight, name))
+
+        return read
+
+    def _oldest(self) -> float | None:
+        since = self.in_flight.oldest_since if self.in_flight else None
+        return None if since is None else time.monotonic() - since

@@ -1,0 +1,117 @@
+"""Every process of a deployment says on its own port what it does, and the figures fit together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import orjson
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from docs.generate import METRICS
+from local.network.faults import Unavailable
+from local.network.network import Network
+from tests.integration.rig import PATIENCE, running, settings_for
+
+PROCESSES = ["producer", "sink-dynamodb-0", "sink-parquet-0", "tracker-0", "worker-0", "worker-1"]
+READ_PARTITIONS = 2 * 8 + 2 + 1 + 2 * 4
+"""Of `dids` and its companion, of `outcomes`, `jobs`, and of `records` for each sink."""
+Samples = dict[tuple[str, str], float]
+"""(process, sample with its labels) -> value."""
+
+
+def scrape(folder: Path) -> Samples:
+    """What Prometheus would read through file_sd."""
+    samples: Samples = {}
+    for entry in sorted((folder / "metrics").glob("*.json")):
+        [target] = json.loads(entry.read_text())
+        with urlopen(f"http://{target['targets'][0]}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))
+                samples[target["labels"]["process"], f"{sample.name}{{{labels}}}"] = sample.value
+    return samples
+
+
+def lags(samples: Samples) -> list[float]:
+    return [value for (_, sample), value in samples.items() if sample.startswith("skyfill_consumer_lag")]
+
+
+async def settled_samples(folder: Path) -> Samples:
+    """The samples once every member of a group knows where it stands: one that has just got its partitions
+    does not, and says nothing of them."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        await asyncio.sleep(1.5)  # the figures of the consumers' threads are a second old at the most
+        samples = await asyncio.to_thread(scrape, folder)
+        if len(lags(samples)) == READ_PARTITIONS:
+            return samples
+    raise AssertionError(f"only {len(lags(samples))} partitions are known")
+
+
+def total(samples: Samples, name: str) -> float:
+    return sum(value for (_, sample), value in samples.items() if sample == name)
+
+
+@pytest.mark.timeout(240)
+async def test_the_figures_of_all_processes_fit_together(
+    kafka: str, dynamodb: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [Unavailable(account=3)]
+    async with Network(seed=21, accounts=30, hosts=2, records=20, faults=faults) as network:
+        settings = settings_for(kafka, dynamodb, prefix, network.plc_url, tmp_path / "data")
+        document = {
+            "source": {"type": "inline", "dids": [*network.dids, network.dids[0]]},
+            "processing": {"requests_per_second": 50},
+            "storage": [
+                {"type": "parquet", "path": str(tmp_path / "parquet")},
+                {"type": "dynamodb", "table_name": f"{prefix}metrics"},
+            ],
+        }
+        async with running(settings, monkeypatch=monkeypatch) as rig:
+            rig.publish("measured", orjson.dumps({"backfill": document}))
+            job = await rig.status("measured", lambda job: job.final)
+            await rig.drained()
+            samples = await settled_samples(settings.data_dir)
+        assert sorted({process for process, _ in samples}) == PROCESSES
+        assert not list((settings.data_dir / "metrics").iterdir()), "who ended cleanly is not scraped"
+
+    records = job.totals.records
+    assert total(samples, "skyfill_commands_total{event=submitted}") == 1
+    assert total(samples, "skyfill_planned_accounts_total{result=task}") == 30
+    assert total(samples, "skyfill_planned_accounts_total{result=duplicate}") == 1
+    assert total(samples, "skyfill_planner_active{}") == 1
+    assert total(samples, "skyfill_tasks_total{ending=completed}") == 29
+    assert total(samples, "skyfill_tasks_total{ending=unavailable}") == 1
+    assert total(samples, "skyfill_records_total{result=published}") == records
+    assert total(samples, "skyfill_repo_seconds_count{result=completed}") == 29
+    assert total(samples, "skyfill_outcomes_total{kind=completed}") == 29
+    assert total(samples, "skyfill_jobs{state=ended}") == 1
+    assert total(samples, "skyfill_sink_rows_total{what=read}") == 2 * records
+    assert total(samples, "skyfill_sink_rows_total{what=stored}") == 2 * records
+    assert total(samples, "skyfill_sink_batch_rows_sum{}") == 2 * records
+    assert total(samples, "skyfill_http_requests_total{endpoint=getRepo,outcome=200}") >= 29
+    assert total(samples, "skyfill_http_requests_total{endpoint=plc,outcome=200}") >= 30
+    assert total(samples, "skyfill_tasks_in_flight{}") == 0
+    assert total(samples, f"skyfill_messages_published_total{{producer=main,topic={prefix}dids}}") == 30
+    assert set(lags(samples)) == {0.0}
+
+    declared = {metric.name.removesuffix("_total") for section in METRICS for metric in section.metrics}
+    shown = {sample.partition("{")[0] for _, sample in samples if sample.startswith("skyfill_")}
+    for suffix in ("_bucket", "_count", "_sum", "_total"):
+        shown = {name.removesuffix(suffix) for name in shown}
+    assert shown <= declared, "what is exported is documented"
+    quiet = {  # nothing was open, waiting, refused or left
+        "skyfill_transaction_open_seconds",
+        "skyfill_oldest_inflight_seconds",
+        "skyfill_sink_oldest_buffered_seconds",
+        "skyfill_sink_dead_letters",
+        "skyfill_task_errors",
+        "skyfill_produce_queue_messages",
+    }
+    assert declared - shown <= quiet, "what is documented is exported"
