@@ -58,6 +58,9 @@ class Campaign:
     _decided: dict[int, Note] = field(default_factory=dict)
     _works: list[Note] = field(default_factory=list)
     _finished: bool = False
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever asks the broker about groups: librdkafka's admin client aborts the whole process when
+    a coordinator goes away under its question."""
     _stopped: set[int] = field(default_factory=set)
     """Process ids that stand still."""
 
@@ -169,12 +172,13 @@ class Campaign:
     async def _taken_over(self, done: Carried) -> bool:
         """Whether the group has forgotten the victim and given away all that it held."""
         group, partitions = self._group(done.strike)
-        admin = clients.admin(self.scene.settings.kafka)
-        try:
+        async with self._asking:
+            admin = clients.admin(self.scene.settings.kafka)
             future = admin.describe_consumer_groups([group], request_timeout=10)[group]
-            described = await asyncio.to_thread(future.result, 15)
-        except (KafkaException, TimeoutError):
-            return False  # the broker is away
+            try:
+                described = await asyncio.to_thread(future.result, 15)
+            except (KafkaException, TimeoutError):
+                return False
         held = sum(len(member.assignment.topic_partitions) for member in described.members)
         here = any(member.member_id == done.struck.member for member in described.members)
         return not here and described.state == ConsumerGroupState.STABLE and held == partitions
@@ -202,7 +206,8 @@ class Campaign:
             raise CampaignFailed("the job ended before the broker was restarted")
         behind = sum(number or 0 for number in await asyncio.to_thread(self._behind))
         after, outstanding = len(self.carried), self._outstanding()
-        seconds = await self.scene.restart_broker()
+        async with self._asking:
+            seconds = await self.scene.restart_broker()
         self.restart = Restart(after, outstanding, behind, seconds)
         self.tell(
             f"the broker was killed and is back after {seconds:.1f} s; {outstanding} accounts were open"

@@ -4,6 +4,7 @@ whose processes can be struck. Everything under one folder; nothing outlives the
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
+from confluent_kafka import KafkaException, TopicPartition
 
 from local.deployment import Deployment
 from local.dynamodb import EmbeddedDynamoDB
@@ -30,8 +32,10 @@ from local.network.faults import (
 )
 from local.network.network import Network
 from local.supervisor import Role, Running
+from messaging import clients
 from messaging.control import send_command
-from messaging.names import SINK_KINDS
+from messaging.names import SINK_KINDS, Names
+from messaging.polling import PASSING
 from schemas.backfill import Backfill
 from schemas.jobs import JobMessage
 from schemas.settings import (
@@ -51,6 +55,7 @@ JOB = "chaos"
 PREFIX = "chaos."
 TABLE = "chaos"
 SESSION_SECONDS = 5.0
+_COORDINATOR_SECONDS = 60.0
 # The broker refuses sessions under six seconds unless told otherwise.
 _BROKER = {"group.min.session.timeout.ms": "1000"}
 _PARTITIONS = Partitions(dids=8, records=4, outcomes=2, deadletter=1, repos=1)
@@ -99,13 +104,32 @@ class Scene:
         return next(one for one in self.running if one.role.name == name)
 
     async def restart_broker(self) -> float:
-        """SIGKILL to the broker, and a new one over the same data at the same port; the seconds it took."""
+        """SIGKILL to the broker, and a new one over the same data at the same port; the seconds it took.
+
+        Returns when it can be asked about groups again."""
         began = time.monotonic()
         assert self.kafka.process is not None
         self.kafka.process.kill()
         await self.kafka.process.wait()
         await self.kafka.start()
-        return time.monotonic() - began
+        seconds = time.monotonic() - began
+        await asyncio.to_thread(self._await_coordinators)
+        return seconds
+
+    def _await_coordinators(self) -> None:
+        """Returns when every group's coordinator has read its log back. A consumer can ask that safely."""
+        kafka, deadline = self.settings.kafka, time.monotonic() + _COORDINATOR_SECONDS
+        for group, topics in Names(kafka.topic_prefix).groups().items():
+            asker = clients.group_consumer(kafka, group)
+            while True:
+                try:
+                    asker.committed([TopicPartition(topics[0], 0)], _COORDINATOR_SECONDS)
+                    break
+                except KafkaException as error:
+                    if error.args[0].code() not in PASSING or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+            asker.close()
 
     def submit(self) -> None:
         """The one job: all accounts, into both stores."""
