@@ -43,6 +43,8 @@ def judge(mutant: Mutant, tree: Path) -> str:
     """`found`, `SURVIVED`, or why the tests told nothing."""
     file = tree / mutant.file
     sound = file.read_text("utf-8")
+    if sound.count(mutant.old) != 1:
+        return "DOES NOT FIT THE CODE ANY MORE"
     file.write_text(sound.replace(mutant.old, mutant.new), "utf-8")
     try:
         ended = subprocess.run(

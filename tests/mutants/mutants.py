@@ -183,8 +183,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "offsets go without the messages' transaction",
         PUBLISHER,
-        "if self._in_transaction:\n            self._call(self._producer.commit_transaction, _CALL_TIMEOUT)",
-        "if self._in_transaction:\n            self._call(self._producer.abort_transaction, _CALL_TIMEOUT)",
+        "self._call(self._producer.commit_transaction, _CALL_TIMEOUT)",
+        "self._call(self._producer.abort_transaction, _CALL_TIMEOUT)",
         (TEST_TRANSACTIONS,),
     ),
     Mutant(
