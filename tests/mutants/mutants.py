@@ -311,8 +311,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rows stored by another are stored again",
         CHAIN,
-        'return rows.filter(pc.greater(rows["offset"], self.end))',
-        "return rows",
+        "while (rows := self._missing(rows)).num_rows:",
+        "for _ in range(min(1, rows.num_rows)):",
         (TEST_CHAIN,),
     ),
     Mutant(
