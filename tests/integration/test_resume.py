@@ -1,4 +1,4 @@
-"""The same document run again: with its broker, after its broker's data was deleted, and once more on purpose.
+"""The same document run again: with its broker, after the broker's data was lost, and once more on purpose.
 
 What a user can rely on: each broker's life stores every record once and says so in its files' names, which
 begin with its topic's id; nothing that is in the folder is ever changed; a table holds every record once.
