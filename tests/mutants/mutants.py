@@ -45,7 +45,6 @@ TEST_CHAIN = "tests/sinks/test_chain.py"
 TEST_PROGRESS = "tests/sinks/test_progress.py"
 TEST_COMMITS = "tests/sinks/test_commits.py"
 TEST_PARQUET = "tests/sinks/test_parquet.py"
-TEST_DYNAMODB = "tests/sinks/test_dynamodb.py"
 TEST_WRITER = "tests/sinks/test_table_writer.py"
 TEST_COMPARE = "tests/local/test_compare.py"
 TEST_LEDGER = "tests/network/test_ledger.py"
@@ -367,7 +366,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # DynamoDB
     Mutant(
-        "a second fetch goes in batches, without condition",
+        "a second fetch is written as if nothing were there",
         WRITER,
         "if self._accounts[write.did] == write.fetch:",
         "if True:",
@@ -381,10 +380,40 @@ MUTANTS: tuple[Mutant, ...] = (
         (TEST_WRITER,),
     ),
     Mutant(
-        "unprocessed items are dropped",
+        "throttled statements are dropped",
         WRITER,
-        'left = answer.get("UnprocessedItems", {}).get(self._table, [])',
-        "left = []",
+        "strict=True) if code in _PASSING_OF_ONE]",
+        "strict=True) if code in ()]",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "an item that is there is taken for this one",
+        WRITER,
+        "                self._put_each(there)\n",
+        "",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "an item is put whatever is there",
+        WRITER,
+        "                ConditionExpression=NOT_OLDER,\n"
+        "                ExpressionAttributeNames=NOT_OLDER_NAMES,\n"
+        "                ExpressionAttributeValues=condition_values(item),\n",
+        "",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "a refusal of one statement is passed over",
+        WRITER,
+        "        if code != _THERE and code not in _PASSING_OF_ONE:\n",
+        "        if False:\n",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "of one rev the earlier row replaces the later",
+        ITEMS,
+        "#offset <= :offset",
+        "#offset >= :offset",
         (TEST_WRITER,),
     ),
     Mutant(
@@ -392,13 +421,6 @@ MUTANTS: tuple[Mutant, ...] = (
         WRITER,
         "        turn = seen[write.key]\n",
         "        turn = 0\n",
-        (TEST_WRITER,),
-    ),
-    Mutant(
-        "after a standstill batches go on without condition",
-        WRITER,
-        "if not self._tenure.recent:",
-        "if False:",
         (TEST_WRITER,),
     ),
     # The judges themselves
