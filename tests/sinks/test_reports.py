@@ -198,6 +198,9 @@ def test_a_kill_in_the_midst_leaves_a_report_to_be_written_again(
     end(deployment, "mine", len(dids))
     settings = deployment.settings.model_copy(update={"data_dir": tmp_path / "data"})
     victim_command = [sys.executable, "-m", "tests.sinks.victim", "parquet"]
+    report = report_of(tmp_path, "mine")
+    report.mkdir(parents=True)  # of an earlier life of the job: it would not fit the new rows
+    (report / SUMMARY).write_text(json.dumps({"finished_at": (NOW - timedelta(days=1)).isoformat()}))
     victim = subprocess.run(
         [*victim_command, settings.model_dump_json(), place, when, nth, "KILL"],
         stdout=subprocess.PIPE,
@@ -205,7 +208,6 @@ def test_a_kill_in_the_midst_leaves_a_report_to_be_written_again(
         check=False,
     )
     assert (victim.returncode, victim.stdout) == (-signal.SIGKILL, b"struck\n")
-    report = report_of(tmp_path, "mine")
     assert not (report / SUMMARY).exists(), "the summary comes last: what has one is whole"
     with deployment.running(run_parquet_sink) as alive:
         wait_until(lambda: alive() and (tmp_path / FOLDER / SUMMARY).exists())
