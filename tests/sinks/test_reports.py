@@ -19,6 +19,7 @@ import pytest
 
 from schemas.job_status import Counts, JobStatus
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
+from schemas.settings import MetricsSettings
 from sinks.parquet import run_parquet_sink
 from sinks.reports import ACCOUNTS, FOLDER, SUMMARY, report_of
 from tests.sinks.deployment import Deployment, accounts, wait_until
@@ -196,7 +197,8 @@ def test_a_kill_in_the_midst_leaves_a_report_to_be_written_again(
     dids = accounts(500)
     tell(deployment, *(outcome("mine", did, records={POST: 1}) for did in dids))
     end(deployment, "mine", len(dids))
-    settings = deployment.settings.model_copy(update={"data_dir": tmp_path / "data"})
+    silent = MetricsSettings(port=None)  # whose discovery file takes its place in the same way
+    settings = deployment.settings.model_copy(update={"data_dir": tmp_path / "data", "metrics": silent})
     victim_command = [sys.executable, "-m", "tests.sinks.victim", "parquet"]
     report = report_of(tmp_path, "mine")
     report.mkdir(parents=True)  # of an earlier life of the job: it would not fit the new rows
