@@ -21,6 +21,7 @@ from local.network.faults import Slow
 from local.network.ledger import Request
 from local.network.network import Network
 from local.process import ChildProcess
+from local.supervisor import Role, Supervisor
 from messaging import clients
 from messaging.names import Names
 from messaging.partitioner import partition_for
@@ -28,32 +29,36 @@ from schemas.settings import Settings
 from tests.integration.rig import PATIENCE
 
 MOST_HOSTS = 16
+_ALL = 10_000
+"""Lines of a log."""
 AT_ONCE = 2
 """Downloads under way at a host: what the tests' jobs allow."""
 
 
 class Crew:
-    """The workers of a deployment, started and stopped one by one."""
+    """The workers of a deployment, started and stopped one by one.
+
+    One that has lost its place is started again: a commit that meets a rebalance may cost a worker its life.
+    """
 
     def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
         self._settings, self._stack = settings, stack
         self._names = Names(settings.kafka.topic_prefix)
         self._admin = clients.admin(settings.kafka)
         self.members: dict[str, ChildProcess] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
 
     def add(self, slot: int) -> str:
         """Starts a worker, which names itself to the hosts; its name."""
         name = f"worker-{slot}"
-        env = os.environ | {
-            "SKYFILL_WORKER_SLOT": str(slot),
-            "SKYFILL_NETWORK__CONTACT": name,
-            "SKYFILL_METRICS__PORT": "0",
-        }
-        log = self._settings.data_dir / f"{name}.log"
-        process = ChildProcess(name, [sys.executable, "-m", "cli", "worker"], log, env=env)
-        process.start()
+        env = os.environ | {"SKYFILL_NETWORK__CONTACT": name, "SKYFILL_METRICS__PORT": "0"}
+        role = Role(name, [sys.executable, "-m", "cli", "worker"], slot)
+        supervisor = Supervisor([role], env, self._settings.data_dir)
+        supervisor.start()
+        self.members[name] = process = supervisor.running[0].process
+        self._watching[name] = watching = asyncio.create_task(supervisor.watch())
         self._stack.push_async_callback(process.stop, grace=0)
-        self.members[name] = process
+        self._stack.callback(watching.cancel)
         return name
 
     async def balanced(self) -> dict[str, set[int]]:
@@ -78,15 +83,19 @@ class Crew:
 
     async def dismiss(self, names: Iterable[str]) -> list[ChildProcess]:
         """SIGTERM; returns when each begins nothing new, but may still end what is under way."""
-        going = [self.members.pop(name) for name in names]
-        for process in going:
+        going = []
+        for name in list(names):
+            self._watching[name].cancel()
+            process = self.members.pop(name)
             assert process.pid is not None
-            os.kill(process.pid, signal.SIGTERM)
+            if process.running:
+                os.kill(process.pid, signal.SIGTERM)
+            going.append(process)
 
         async def told() -> bool:
-            return all("told to stop" in process.log.read_text() for process in going)
+            return all(not p.running or "told to stop" in p.log_tail(_ALL) for p in going)
 
-        await until(told, self.logs)
+        await until(told, lambda: "\n".join(process.log_tail() for process in going))
         return going
 
     def logs(self) -> str:
@@ -101,7 +110,7 @@ class Crew:
 
     @staticmethod
     def _held(process: ChildProcess) -> set[int]:
-        said = re.findall(r"workers (?:holds|keeps) \[([\d, ]*)\] of ", process.log.read_text())
+        said = re.findall(r"workers (?:holds|keeps) \[([\d, ]*)\] of ", process.log_tail(_ALL))
         return {int(partition) for partition in said[-1].split(",") if partition} if said else set()
 
 

@@ -18,6 +18,7 @@ import pytest
 from local.network.ledger import Request
 from local.network.network import Network
 from messaging import clients
+from messaging.crash import EXIT_CODE
 from messaging.names import Names
 from messaging.topics import end_offsets
 from schemas.job_status import JobStatus
@@ -68,9 +69,10 @@ async def test_partitions_follow_the_workers_and_no_host_meets_two_at_once(
         await asked.again(moved, before)
         await asked.release()
         grown = await rig.status("grows", lambda job: job.final)
-        for host in asked.hosts:
-            owner = next(name for name, held in shares.items() if asked.hosts[host] in held)
-            assert owner in asked.by(host, since=0), f"{owner} holds {host}, and never asked it"
+        for host in moved:
+            assert asked.by(host, since=0) - {first}, (
+                f"{host} was taken from {first}, and nobody else asked it"
+            )
 
         # All but one go, again while every host is being asked.
         last = list(crew.members)[-1]
@@ -80,7 +82,7 @@ async def test_partitions_follow_the_workers_and_no_host_meets_two_at_once(
         then = time.time()
         gone = await crew.dismiss([name for name in crew.members if name != last])
         await asked.release()
-        assert [await process.wait() for process in gone] == [0] * len(gone)
+        assert {await process.wait() for process in gone} <= {0, EXIT_CODE}, "gone, or its place lost before"
         assert await crew.balanced() == {last: set(range(partitions))}
         shrunk = await rig.status("shrinks", lambda job: job.final)
         for host in asked.hosts:
@@ -110,8 +112,10 @@ def test_a_meeting_of_two_workers_would_be_seen() -> None:
 
 
 def with_partitions(settings: Settings, partitions: int) -> Settings:
+    """Sessions are longer than in other tests: nobody is killed here, and nobody shall lose its place."""
     counts = settings.kafka.partitions.model_copy(update={"dids": partitions})
-    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"partitions": counts})})
+    changes = {"partitions": counts, "session_timeout_seconds": 12}
+    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=changes)})
 
 
 def publish(rig: Rig, job: str, dids: list[str]) -> None:
