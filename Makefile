@@ -1,6 +1,6 @@
 # What people type here. `make` alone shows this list.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test mutants check format docs lock clean
+.PHONY: help demo up test chaos mutants bench check format docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,22 +26,28 @@ else
 	$(BIN)/pytest $(SPREAD) $(ARGS)
 endif
 
+chaos: $(VENV)/.dev ## Kill and stop every process in mid-work, and prove that nothing is lost or doubled
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 mutants: $(VENV)/.dev ## Break the code on purpose, one fault at a time, and see that a test finds each
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+bench: $(VENV)/.runtime ## Measure speed, CPU and memory; ARGS="worker --scale 0.1" for a part of it
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/.dev ## Lint, types, layers, and docs that match the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 format: $(VENV)/.dev ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## Write the generated documents anew
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install uv
@@ -51,7 +57,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.txt
 
 clean: ## Remove the virtual environment and everything generated
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output chaos-output benchmarks/cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("skyfill needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'

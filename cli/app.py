@@ -41,6 +41,7 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
         processes.producer,
         processes.worker,
         processes.tracker,
+        processes.rates,
         processes.lag_exporter,
         processes.network,
     ],

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from cli.console import err, out, table
+from cli.console import canvas, err, out, table
 from cli.logs import log_nothing, log_to_stderr
 from cli.settings import Data, connected_settings
 from cli.signals import stop_on_signals
 from cli.summary import exit_code
+from cli.watch import WatchDisplay, rates_text
 from messaging.control import StatusBoard, send_command
+from messaging.rates_board import RatesBoard
 from schemas.document import load_document
 from schemas.errors import ConfigError
 from schemas.job_status import JobStatus
 from schemas.jobs import JobMessage
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings, Settings
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Config = Annotated[Path, typer.Argument(help="The YAML document of the job.")]
@@ -88,20 +91,57 @@ def status(
             raise ConfigError("--watch and --json are about one job; name it")
         jobs(data)
         return
-    board = StatusBoard(connected_settings(data).kafka)
+    kafka = connected_settings(data).kafka
+    board = StatusBoard(kafka)
     known = board.of(job_id)
     if known is None:
         if not watch:
             raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
         err.print(f"no job {job_id} yet; waiting for it")
-    else:
+    if not watch or (known is not None and known.final):
+        assert known is not None
         _tell(known, as_json)
-    while watch and not (known is not None and known.final):
+    elif as_json:
+        known = _follow(board, job_id, known, lambda job: _tell(job, as_json=True))
+    else:
+        known = _watch(kafka, board, job_id, known)
+    raise typer.Exit(exit_code(known) if known is not None and known.final else 0)
+
+
+def _follow(
+    board: StatusBoard, job_id: str, known: JobStatus | None, tell: Callable[[JobStatus], None]
+) -> JobStatus:
+    """Tells of each change until the job has ended."""
+    if known is not None:
+        tell(known)
+    while known is None or not known.final:
         board.refresh(_WATCH_SECONDS)
         if (found := board.of(job_id)) is not None and found != known:
             known = found
-            _tell(known, as_json)
-    raise typer.Exit(exit_code(known) if known is not None and known.final else 0)
+            tell(known)
+    return known
+
+
+def _watch(kafka: KafkaSettings, board: StatusBoard, job_id: str, known: JobStatus | None) -> JobStatus:
+    """The same with rates: drawn in place on a terminal, lines elsewhere."""
+    rates = RatesBoard(kafka)
+
+    def line(job: JobStatus) -> None:
+        rates.refresh()
+        more = rates_text(job, rates.of(job_id))
+        out.print(f"{_line(job)}; {more}" if more else _line(job))
+
+    if not (out.is_terminal and canvas.is_terminal):
+        return _follow(board, job_id, known, line)
+    with WatchDisplay(canvas) as display:
+        while known is None or not known.final:
+            rates.refresh()
+            if known is not None:
+                display.show(known, rates.of(job_id))
+            board.refresh(_WATCH_SECONDS)
+            known = board.of(job_id)
+    _tell(known, as_json=False)
+    return known
 
 
 def _tell(job: JobStatus, as_json: bool) -> None:

@@ -14,19 +14,22 @@ from typing import Any
 from schemas.settings import Settings
 
 _LIBRDKAFKA = "skyfill.kafka"
+_REPETITIVE = (_LIBRDKAFKA, "aiokafka")
 _REPEAT_SECONDS = 10.0
 _KIND_LENGTH = 16
 
 
 class _OncePerWhile(logging.Filter):
-    """librdkafka repeats itself several times a second while a broker is away."""
+    """Kafka clients repeat themselves many times a second while a broker is away."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this kind of message was not said just now."""
+        """Whether this is no Kafka client, or was not said by it just now."""
+        if not record.name.startswith(_REPETITIVE):
+            return True
         kind = record.getMessage()[:_KIND_LENGTH]
         now = time.monotonic()
         if now - self._said.get(kind, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
@@ -77,6 +80,6 @@ def _log_to(handler: logging.Handler, settings: Settings) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(_JsonLines() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    logging.getLogger(_LIBRDKAFKA).addFilter(_OncePerWhile())
-    for noisy in ("botocore", "boto3", "urllib3", "asyncio"):
+    handler.addFilter(_OncePerWhile())
+    for noisy in ("botocore", "boto3", "urllib3", "asyncio", "faust", "mode", "aiokafka"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

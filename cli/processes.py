@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `sink`, `lag-exporter`, `network`: each process by itself.
+"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `lag-exporter`, `network`: one process each.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -15,6 +15,8 @@ import typer
 from cli.logs import log_to_stderr
 from cli.settings import load_settings
 from cli.signals import stop_on_signals
+from local.announcement import announced
+from local.slots import held_slot
 from messaging.crash import end_with
 from schemas.errors import ConfigError
 from schemas.settings import Settings
@@ -23,7 +25,11 @@ sink = typer.Typer(no_args_is_help=True, help="Store records: one command for ea
 
 Slot = Annotated[
     int | None,
-    typer.Option(min=0, help="Which of its kind this process is, from 0; two with one slot end each other."),
+    typer.Option(
+        min=0,
+        show_default="the first that is free in the data folder",
+        help="Which of its kind this process is, from 0; two with one slot end each other.",
+    ),
 ]
 
 
@@ -39,14 +45,18 @@ def worker(slot: Slot = None) -> None:
     """Fetch, verify and publish repositories. Start as many as there is work for, each with its own slot."""
     from stream_workers.fetch.main import run_fetch_worker
 
-    run_fetch_worker(_begin(slot))
+    settings = _begin(slot)
+    with held_slot(settings.data_dir, "worker", settings.worker_slot) as own:
+        run_fetch_worker(settings.model_copy(update={"worker_slot": own}))
 
 
 def tracker(slot: Slot = None) -> None:
     """Count outcomes exactly and publish every job's status."""
     from stream_workers.tracker.main import run_tracker
 
-    run_tracker(_begin(slot), stop_on_signals())
+    settings = _begin(slot)
+    with held_slot(settings.data_dir, "tracker", settings.worker_slot) as own:
+        run_tracker(settings.model_copy(update={"worker_slot": own}), stop_on_signals())
 
 
 def lag_exporter(
@@ -57,6 +67,13 @@ def lag_exporter(
 
     settings = _begin()
     _to_the_end(lambda: run_lag_exporter(settings, stop_on_signals(), every))
+
+
+def rates() -> None:
+    """Publish how fast each job goes, by host and record type, to `rates` and on a port of this machine."""
+    from stream_workers.rates.main import run_rates
+
+    run_rates(_begin())
 
 
 @sink.command("parquet")
@@ -103,7 +120,10 @@ def network(
 
 
 def _begin(slot: int | None = None) -> Settings:
+    """The settings; without a broker in them, that of the deployment that runs in the data folder."""
     settings = load_settings(worker_slot=slot)
+    if not settings.kafka.bootstrap_servers:
+        settings = announced(settings) or settings
     log_to_stderr(settings)
     return settings
 

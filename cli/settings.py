@@ -81,12 +81,17 @@ def _wrong(details: Any) -> str:
 
 def _refuse_misspelt() -> None:
     """A variable that is nearly a setting's would be silently without effect."""
-    known = list(_variables(Settings, _PREFIX))
+    known = known_variables()
     for name in os.environ:
         if name.startswith(_PREFIX) and name != SETTINGS_FILE and name.upper() not in known:
             near = get_close_matches(name.upper(), known, 1, _NEAR)
             if near and not name.startswith(f"{_PREFIX}KAFKA__CLIENT__"):
                 raise ConfigError(f"there is no setting {name}; did you mean {near[0]}?")
+
+
+def known_variables() -> list[str]:
+    """Every environment variable that is a setting."""
+    return list(_variables(Settings, _PREFIX))
 
 
 def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:

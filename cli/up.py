@@ -27,7 +27,7 @@ def up(
         bool, typer.Option("--local-dynamodb/--aws", help="Embed DynamoDB Local, or write to AWS.")
     ] = True,
 ) -> None:
-    """Start everything and stay until Ctrl-C: broker, DynamoDB Local, producer, workers, tracker, sinks.
+    """Start everything and stay until Ctrl-C: servers, producer, workers, tracker, sinks, instruments.
 
     A process that ends is started again, whatever the reason; the reason is told here.
     """
@@ -40,6 +40,7 @@ def up(
         workers=workers,
         sinks=SINK_KINDS,
         local_dynamodb="disk" if local_dynamodb else None,
+        instruments=True,
         gives_up=False,
         report=out.print,
     )

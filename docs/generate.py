@@ -1,7 +1,7 @@
 """Writes what is generated from the code: JSON Schemas, configs/default.yaml, docs/*.md of the same names.
 
-python docs/generate.py           writes them
-python docs/generate.py --check   names those that are stale and exits with 1
+python -m docs.generate            writes them; so does `make docs`
+python -m docs.generate --check    names those that are stale and exits with 1
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from cli.app import app
+from deploy.dashboard import dashboard
 from messaging import instruments, lag_exporter
 from messaging.metrics import Section
 from messaging.names import Names
@@ -47,6 +48,7 @@ def generated() -> dict[Path, str]:
     files[ROOT / "docs" / "topics.md"] = topics_reference()
     files[ROOT / "docs" / "cli.md"] = cli_reference()
     files[ROOT / "docs" / "metrics.md"] = metrics_reference()
+    files[ROOT / "deploy" / "grafana" / "dashboards" / "skyfill.json"] = dashboard()
     return files
 
 
@@ -55,7 +57,7 @@ def topics_reference() -> str:
     lines = [
         "# Topics and groups",
         "",
-        "Generated from `messaging/topics.py` and `schemas/` by `python docs/generate.py`. Names carry the",
+        "Generated from `messaging/topics.py` and `schemas/` by `make docs`. Names carry the",
         "prefix of `kafka.topic_prefix` (`skyfill.` unless set). `skyfill topics create` makes the topics",
         "and gives each group its place; partition counts are settings and fixed for a topic's life.",
         "",
@@ -64,13 +66,14 @@ def topics_reference() -> str:
     ]
     defaults = KafkaSettings(topic_prefix="")
     for topic in topics(defaults):
-        model, _ = TOPIC_MODELS.get(topic.name, ("reserved: nothing is written to it yet", None))
+        model, _ = TOPIC_MODELS[topic.name]
         schema = topic.name.removesuffix(".retry")
-        link = f"[{schema}.json](../schemas/json/{schema}.json)" if schema in TOPIC_MODELS else ""
+        link = f"[{schema}.json](../schemas/json/{schema}.json)"
         lines.append(f"| `{topic.name}` | {model} | {topic.partitions} | {_kept(topic)} | {link} |")
     lines += ["", "| consumer group | reads |", "| --- | --- |"]
     for group, names in Names("").groups().items():
         lines.append(f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |")
+    lines.append("| `rates` | `outcomes`, each time from an hour back; it keeps no place |")
     return "\n".join([*lines, ""])
 
 
@@ -80,7 +83,7 @@ def cli_reference() -> str:
     text = get_docs_for_click(
         obj=command, ctx=typer.Context(command, info_name="skyfill"), name="skyfill", title="Commands"
     )
-    note = "Generated from `cli/` by `python docs/generate.py`.\n"
+    note = "Generated from `cli/` by `make docs`.\n"
     return text.replace("# Commands\n", f"# Commands\n\n{note}", 1).rstrip() + "\n"
 
 
@@ -89,7 +92,7 @@ def metrics_reference() -> str:
     lines = [
         "# Metrics",
         "",
-        "Generated from the modules that declare them by `python docs/generate.py`. Each process serves its",
+        "Generated from the modules that declare them by `make docs`. Each process serves its",
         "own at `http://127.0.0.1:PORT/metrics`. Ports count up from `metrics.port` (8000 unless set; with",
         "`skyfill run`, from the document's `monitoring.prometheus_port`). `{data_dir}/metrics/*.json` says",
         "which process has which, in the form that Prometheus' `file_sd_configs` reads. What is not known",
@@ -121,7 +124,7 @@ def main(arguments: list[str]) -> int:
     stale += [path for path in (ROOT / "schemas" / "json").glob("*.json") if path not in files]
     if "--check" in arguments:
         for path in stale:
-            print(f"{path.relative_to(ROOT)} is stale; run: python docs/generate.py")
+            print(f"{path.relative_to(ROOT)} is stale; run: make docs")
         return 1 if stale else 0
     for path in stale:
         if path in files:

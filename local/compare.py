@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from local.network.truth import AccountTruth, RecordTruth
 from schemas.settings import DynamoDBSettings
-from sinks.items import record_text
+from sinks.items import HASH_KEY, record_text
 from sinks.tables import connect
 
 _SHOWN = 5
@@ -104,5 +104,31 @@ def dynamodb_records(settings: DynamoDBSettings, table: str, region: str | None 
     """All items of a table."""
     client = connect(settings, region)
     for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
-        for item in page["Items"]:
-            yield Stored(item["uri"]["S"], item["cid"]["S"], record_text(item))
+        yield from map(_stored, page["Items"])
+
+
+def dynamodb_records_of(
+    settings: DynamoDBSettings, table: str, dids: Iterable[str], region: str | None = None
+) -> Iterator[Stored]:
+    """All items of these accounts. DynamoDB Local sorts the whole table anew for each page of a scan, which
+    takes minutes from some hundred thousand items on."""
+    client = connect(settings, region)
+    pages = client.get_paginator("query")
+    for did in dids:
+        for page in pages.paginate(
+            TableName=table,
+            KeyConditionExpression="#did = :did",
+            ExpressionAttributeNames={"#did": HASH_KEY},
+            ExpressionAttributeValues={":did": {"S": did}},
+            ConsistentRead=True,
+        ):
+            yield from map(_stored, page["Items"])
+
+
+def dynamodb_items(settings: DynamoDBSettings, table: str, region: str | None = None) -> int:
+    """How many items an embedded server's table holds; AWS counts only every six hours."""
+    return connect(settings, region).describe_table(TableName=table)["Table"]["ItemCount"]
+
+
+def _stored(item: dict[str, Any]) -> Stored:
+    return Stored(item["uri"]["S"], item["cid"]["S"], record_text(item))

@@ -42,15 +42,18 @@ class Deployment:
         workers: int,
         sinks: Sequence[SinkKind],
         local_dynamodb: LocalDynamoDB | None = None,
+        instruments: bool = False,
         gives_up: bool = True,
+        staffed: Callable[[Sequence[Role]], Sequence[Role]] = lambda roles: roles,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`local_dynamodb` embeds DynamoDB Local, unless an endpoint is set already: kept on disk, where
-        every item waits for an fsync, or in memory, where it is gone at the end. `gives_up`: whether
-        `watch` fails for a process that can't be kept running, or goes on trying. `report` is told of
-        downloads, from any thread."""
+        every item waits for an fsync, or in memory, where it is gone at the end. `instruments`:
+        with the processes that only tell of the others, on which nothing depends. `gives_up`: whether
+        `watch` fails for a process that can't be kept running, or goes on trying. `staffed` may start the
+        processes in another way, or more of them. `report` is told of downloads, from any thread."""
         self.settings = settings
-        self._workers, self._sinks = workers, sinks
+        self._workers, self._sinks, self._instruments = workers, sinks, instruments
         data, jars = settings.data_dir, JarCache(report=report)
         self._kafka = None if settings.kafka.bootstrap_servers else EmbeddedKafka(data / "kafka", jars=jars)
         wants_dynamodb = local_dynamodb is not None and not settings.dynamodb.endpoint_url
@@ -60,7 +63,7 @@ class Deployment:
             else None
         )
         self.creates_tables = local_dynamodb is not None
-        self._gives_up = gives_up
+        self._gives_up, self._staffed = gives_up, staffed
         self._claim = AsyncExitStack()
         self.supervisor: Supervisor | None = None
 
@@ -98,7 +101,8 @@ class Deployment:
 
     def start_processes(self) -> None:
         """Starts the planner, workers, tracker and sinks under supervision. Raises LocalServerError."""
-        self.supervisor = Supervisor(self._roles(), self._environment(), self.logs, gives_up=self._gives_up)
+        roles = self._staffed(self._roles())
+        self.supervisor = Supervisor(roles, self._environment(), self.logs, gives_up=self._gives_up)
         self.supervisor.start()
 
     async def watch(self) -> None:
@@ -153,6 +157,8 @@ class Deployment:
         for kind in self._sinks:
             flags = ["--create-tables"] if kind == "dynamodb" and self.creates_tables else []
             roles.append(Role(f"sink-{kind}", _command("sink", kind, *flags), first))
+        if self._instruments:
+            roles += [Role(name, _command(name), optional=True) for name in ("rates", "lag-exporter")]
         return roles
 
     def _environment(self) -> dict[str, str]:

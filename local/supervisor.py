@@ -18,6 +18,7 @@ from schemas.errors import LocalServerError
 _log = logging.getLogger("skyfill.supervisor")
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
+_LONGEST_OPTIONAL_PAUSE = 60.0
 _HEALTHY_SECONDS = 30.0
 _USER_ERROR = 1
 _USER_ERRORS = 2
@@ -35,6 +36,8 @@ class Role:
     name: str
     command: Sequence[str]
     slot: int = 0
+    optional: bool = False
+    """Nothing depends on it: it never makes the supervisor give up, and failing it is tried less often."""
 
 
 @dataclass
@@ -101,13 +104,15 @@ class Supervisor:
         code = one.process.returncode or 0
         one.user_errors = one.user_errors + 1 if code == _USER_ERROR else 0
         one.failures += code >= 0
-        if self._gives_up and (one.user_errors >= _USER_ERRORS or one.failures >= _FAILURES):
+        gives_up = self._gives_up and not one.role.optional
+        if gives_up and (one.user_errors >= _USER_ERRORS or one.failures >= _FAILURES):
             tail = one.process.log_tail(_SHOWN_LINES)
             raise LocalServerError(f"{one.role.name} can't go on. The end of {one.process.log}:\n{tail}")
         said = f": {one.process.log_tail(1)}" if code == _USER_ERROR else ""
         _log.warning("%s ended (%s); starting it again in %.1f s%s", one.role.name, code, one.pause, said)
         one.due_at = now + one.pause
-        one.pause = min(_LONGEST_PAUSE, one.pause * 2)
+        longest = _LONGEST_OPTIONAL_PAUSE if one.role.optional else _LONGEST_PAUSE
+        one.pause = min(longest, one.pause * 2)
 
     @staticmethod
     def _start(one: Running) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from confluent_kafka import KafkaException
@@ -29,6 +32,18 @@ def end_with(error: BaseException) -> NoReturn:
         end_process(f"{type(error).__name__}: {error}")
     _log.error("%s: %s", type(error).__name__, error)
     _leave(1)
+
+
+@contextmanager
+def must_return(what: str, seconds: float, *, end: Callable[[str], NoReturn] = end_process) -> Iterator[None]:
+    """Ends the process if the block takes longer than so many seconds, which nothing else could interrupt."""
+    watch = threading.Timer(seconds, end, [f"{what} did not return within {seconds:.0f} s"])
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 def _leave(code: int) -> NoReturn:

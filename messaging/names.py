@@ -75,6 +75,11 @@ class Names:
     def tracker_group(self) -> str:
         return f"{self.prefix}tracker"
 
+    @property
+    def rates_group(self) -> str:
+        """Not among `groups`: it may lose its place, its figures are approximate anyway."""
+        return f"{self.prefix}rates"
+
     def sink_group(self, kind: SinkKind) -> str:
         return f"{self.prefix}sink.{kind}"
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
+from messaging.crash import must_return
 from messaging.instruments import ProducerMetrics, TransactionMetrics
 from messaging.partitioner import partition_for
 from schemas.errors import FencedError
@@ -19,6 +20,8 @@ from schemas.errors import FencedError
 _POLL_EVERY = 500
 _CALL_TIMEOUT = 30.0
 _RETRIES = 5
+_GRACE = 5.0
+"""Seconds after its timeout in which a call has to return."""
 
 
 class Member(Protocol):
@@ -123,9 +126,13 @@ class TransactionalPublisher:
 
     @staticmethod
     def _call(function: Any, *args: Any) -> None:
+        # The last argument is always the timeout. send_offsets_to_transaction does not keep to it: called
+        # after the group's coordinator went away, it never returns (librdkafka issue 5456).
+        limit = _GRACE + (args[-1] if args else 0.0)
         for attempt in range(_RETRIES):
             try:
-                function(*args)
+                with must_return(function.__name__, limit):
+                    function(*args)
                 return
             except KafkaException as error:
                 kafka_error = error.args[0]

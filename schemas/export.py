@@ -21,6 +21,7 @@ from schemas.job_status import JobStatus, Ledger
 from schemas.jobs import JobMessage
 from schemas.outcomes import Outcome
 from schemas.plans import PlanCheckpoint
+from schemas.rates import JobRates
 from schemas.records import RecordEvent, SyncEvent
 from schemas.repos import RepoState
 from schemas.settings import Settings
@@ -37,6 +38,7 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "ledger": ("Ledger", Ledger),
     "job-status": ("JobStatus", JobStatus),
     "repos": ("RepoState", RepoState),
+    "rates": ("JobRates", JobRates),
 }
 """Each topic's value: what it is called, and its type. Names without the deployment's prefix."""
 
@@ -78,7 +80,7 @@ def config_reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "Generated from the models in `schemas/` by `python docs/generate.py`; change them, not this file.",
+        "Generated from the models in `schemas/` by `make docs`; change them, not this file.",
         "",
         "## The document",
         "",
@@ -121,7 +123,7 @@ def default_document() -> str:
     described = Described(Backfill.model_json_schema())
     lines = [
         "# Every key of a backfill document, with its default. Generated from schemas/backfill.py by",
-        "# `python docs/generate.py`; copy it and keep what you change.",
+        "# `make docs`; copy it and keep what you change.",
         "",
         "backfill:",
         *_mapping(described, described.root, (), 1),

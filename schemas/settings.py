@@ -137,6 +137,17 @@ class PlannerSettings(Group):
     chunk_seconds: float = Field(5, gt=0, le=300, description="A chunk ends early after resolving this long.")
 
 
+class RatesSettings(Group):
+    """The rates process."""
+
+    port: int | None = Field(
+        6066,
+        ge=0,
+        le=65_535,
+        description="Of its web views on loopback, or the next free one; 0: any free port, null: no views.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings. `SKYFILL_KAFKA__BOOTSTRAP_SERVERS` sets kafka.bootstrap_servers, and so on."""
 
@@ -164,6 +175,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()
+    rates: RatesSettings = RatesSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -33,6 +33,7 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     )
     up = skyfill.start("up", "--workers", 1)
     until((skyfill.folder / ".skyfill" / "deployment.json").exists)
+    until(lambda: "rates of all jobs: http://127.0.0.1:" in read(skyfill, "rates"))
     same_folder = skyfill.start("run", document)
     same_broker = skyfill.start("run", document, "--data", "other")
 
@@ -42,6 +43,12 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     statuses = [json.loads(line) for line in watched.out.splitlines()]
     assert statuses[-1]["status"] == "complete"
     assert statuses[-1]["totals"]["completed"] == len(dids)
+
+    helping = clients.start("worker")  # finds the broker, and a slot that the others do not have
+    assert helping.process.stderr is not None
+    while "holds [" not in (line := helping.process.stderr.readline()):
+        assert line, "the worker ended without a partition"
+    assert helping.end(signal.SIGTERM).code == 0
 
     assert clients.run("start", slow, "--id", "my-slow-job").out == "my-slow-job\n"
     watching = clients.start("status", "my-slow-job", "--watch", "--json")
@@ -71,6 +78,12 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     gone = clients.run("jobs")
     assert (gone.code, "no `skyfill up` runs" in gone.err) == (1, True)
     assert compare("Parquet", records_of(accounts), parquet_records(skyfill.folder / "out")).exact
+
+
+def read(skyfill: Skyfill, process: str) -> str:
+    """The log of a process of `up`, as far as there is one."""
+    log = skyfill.folder / ".skyfill" / "logs" / f"{process}.log"
+    return log.read_text() if log.exists() else ""
 
 
 @pytest.mark.timeout(300)

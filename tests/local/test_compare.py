@@ -9,10 +9,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from local.compare import Stored, compare, parquet_records, parse_truth, records_of
+from local.compare import (
+    Stored,
+    compare,
+    dynamodb_items,
+    dynamodb_records,
+    dynamodb_records_of,
+    parquet_records,
+    parse_truth,
+    records_of,
+)
 from local.network.faults import Corrupted
 from local.network.network import Network
 from local.network.truth import RecordTruth
+from schemas.settings import DynamoDBSettings
+from sinks.items import item
+from sinks.rows import Row, read
+from sinks.tables import connect, create_table
 
 TRUTH = [RecordTruth(f"at://did:plc:a/app.bsky.feed.post/{n}", f"cid{n}", {"n": n}) for n in range(3)]
 STORED = [Stored(r.uri, r.cid, orjson.dumps(r.record).decode()) for r in TRUTH]
@@ -74,3 +87,37 @@ async def test_the_truth_that_a_network_serves_is_read_back_as_it_is() -> None:
         )
         assert parse_truth(line) == account
     assert {r.uri.split("/")[2] for r in records_of(network.truth())} == {network.dids[0], network.dids[2]}
+
+
+def test_items_are_found_by_their_accounts_as_by_a_scan(dynamodb: str, prefix: str) -> None:
+    settings, table = DynamoDBSettings(endpoint_url=dynamodb), f"{prefix}compared"
+    client = connect(settings, None)
+    create_table(client, table)
+    for did, rkey in (("did:plc:a", "1"), ("did:plc:a", "2"), ("did:plc:b", "1"), ("did:plc:c", "1")):
+        row = read(event(did, rkey), 0, 0)
+        assert isinstance(row, Row)
+        client.put_item(TableName=table, Item=item(row, "0" * 32))
+    scanned = sorted(dynamodb_records(settings, table))
+    dids = ["did:plc:a", "did:plc:b", "did:plc:nobody"]
+    found = list(dynamodb_records_of(settings, table, dids))
+    assert [stored.uri for stored in found] == [
+        "at://did:plc:a/x.y.z/1",
+        "at://did:plc:a/x.y.z/2",
+        "at://did:plc:b/x.y.z/1",
+    ]
+    assert sorted(found) == [stored for stored in scanned if "did:plc:c" not in stored.uri]
+    assert dynamodb_items(settings, table) == len(scanned) == 4
+
+
+def event(did: str, rkey: str) -> bytes:
+    commit = {
+        "rev": "3l",
+        "operation": "create",
+        "collection": "x.y.z",
+        "rkey": rkey,
+        "cid": "cid",
+        "record": {},
+    }
+    return orjson.dumps(
+        {"did": did, "time_us": 1, "kind": "commit", "job": "j", "proof": "commit", "commit": commit}
+    )

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,22 @@ async def test_one_that_does_not_give_up_tells_the_reason_and_goes_on(
     watching.cancel()
     await supervisor.stop()
     assert "sink ended (1); starting it again in 0.2 s: the table is missing; make it" in caplog.text
+
+
+async def test_an_optional_process_never_ends_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("local.supervisor._LONGEST_OPTIONAL_PAUSE", 0.2)
+    for program, arguments in ((USER_ERROR, []), (ENDS, ["75"])):
+        failing = replace(role("rates", program, *arguments), optional=True)
+        supervisor = supervise(tmp_path, failing, role("other", STAYS))
+        watching = asyncio.create_task(supervisor.watch())
+        await wait_for_restarts(supervisor, 12)
+        assert not watching.done()
+        assert supervisor.running[1].process.running
+        watching.cancel()
+        await supervisor.stop()
+    assert "rates ended (1); starting it again in 0.2 s: the table is missing; make it" in caplog.text
 
 
 async def test_a_process_that_does_not_heed_is_killed_after_the_grace(

@@ -31,6 +31,9 @@ REPORTS = "sinks/reports.py"
 ACCOUNTS = "sinks/accounts.py"
 COMPARE = "local/compare.py"
 LEDGER = "local/network/ledger.py"
+RATE_WINDOWS = "stream_workers/rates/windows.py"
+RATE_BOOK = "stream_workers/rates/book.py"
+REWIND = "messaging/rewind.py"
 
 TEST_WINDOW = "tests/messaging/test_window.py"
 TEST_STREAM = "tests/messaging/test_task_stream.py"
@@ -55,6 +58,9 @@ TEST_WRITER = "tests/sinks/test_table_writer.py"
 TEST_REPORTS = "tests/sinks/test_reports.py"
 TEST_COMPARE = "tests/local/test_compare.py"
 TEST_LEDGER = "tests/network/test_ledger.py"
+TEST_RATE_WINDOWS = "tests/stream_workers/test_rate_windows.py"
+TEST_RATE_BOOK = "tests/stream_workers/test_rate_book.py"
+TEST_REWIND = "tests/messaging/test_rewind.py"
 
 
 class Mutant(NamedTuple):
@@ -579,5 +585,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._in_flight[host] += 1\n",
         "self._in_flight[host] = 1\n",
         (TEST_LEDGER,),
+    ),
+    Mutant(
+        "a window is one hop too long",
+        RATE_WINDOWS,
+        "if not last - self._length < p <= last + 1]:",
+        "if not last - self._length <= p <= last + 1]:",
+        (TEST_RATE_WINDOWS,),
+    ),
+    Mutant(
+        "a window never forgets",
+        RATE_WINDOWS,
+        "            del self._hops[place]\n",
+        "            pass\n",
+        (TEST_RATE_WINDOWS,),
+    ),
+    Mutant(
+        "rates of a job that has gone quiet stay as they were",
+        RATE_BOOK,
+        "job.moving = rates.windows[0].repositories > 0 or bool(rates.windows[0].errors)",
+        "job.moving = False",
+        (TEST_RATE_BOOK,),
+    ),
+    Mutant(
+        "a group is set back without bound",
+        REWIND,
+        "max(found[partition] if found[partition] >= 0 else end, end - most, 0)",
+        "found[partition] if found[partition] >= 0 else end",
+        (TEST_REWIND,),
     ),
 )

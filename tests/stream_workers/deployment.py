@@ -43,7 +43,9 @@ _CODE = {
         "signal.signal(signal.SIGTERM, lambda *_: stop.set()); "
         "from stream_workers.tracker.main import run_tracker; run_tracker(Settings(), stop)"
     ),
+    "rates": "from stream_workers.rates.main import run_rates; run_rates(Settings())",
 }
+Kind = Literal["worker", "tracker", "rates"]
 
 
 class Reader:
@@ -79,7 +81,7 @@ class Reader:
 class Process:
     """One process of ours; its log is told when something goes wrong with it."""
 
-    def __init__(self, kind: Literal["worker", "tracker"], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, kind: Kind, environment: dict[str, str], log: Path) -> None:
         code = f"{_BEGIN}; {_CODE[kind]}"
         self.log = log
         with log.open("wb") as output:
@@ -144,7 +146,9 @@ class Deployment:
         self.settings = _settings_of(self.environment)
         self.names = Names(prefix)
         self.admin = clients.admin(self.settings.kafka)
-        create_topics(self.admin, self.settings.kafka)
+        # By a client that is gone at once: librdkafka never finishes destroying one that made topics on a
+        # broker which has stopped meanwhile.
+        create_topics(clients.admin(self.settings.kafka), self.settings.kafka)
         self._counts = {topic.name: topic.partitions for topic in topics(self.settings.kafka)}
         self._producer = clients.producer(self.settings.kafka)
         self._folder = folder
@@ -186,7 +190,7 @@ class Deployment:
 
     # Processes
 
-    def start(self, kind: Literal["worker", "tracker"], *, slot: int = 0, **more: str) -> Process:
+    def start(self, kind: Kind, *, slot: int = 0, **more: str) -> Process:
         log = self._folder / f"{kind}-{len(self._started)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = self.environment | {f"SKYFILL_{name}": value for name, value in more.items()}

@@ -1,0 +1,1 @@
+"""Outcomes to approximate rates, with Faust."""
