@@ -38,6 +38,7 @@ REWIND = "messaging/rewind.py"
 TEST_WINDOW = "tests/messaging/test_window.py"
 TEST_STREAM = "tests/messaging/test_task_stream.py"
 TEST_ONCE = "tests/messaging/test_exactly_once.py"
+TEST_CRASH = "tests/messaging/test_crash.py"
 TEST_TRANSACTIONS = "tests/messaging/test_transactions.py"
 TEST_MEMBERSHIP = "tests/messaging/test_membership.py"
 TEST_VIEWS = "tests/messaging/test_views.py"
@@ -198,6 +199,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._call(self._producer.commit_transaction, _CALL_TIMEOUT)",
         "self._call(self._producer.abort_transaction, _CALL_TIMEOUT)",
         (TEST_TRANSACTIONS,),
+    ),
+    Mutant(
+        "a transaction call may hang for ever",
+        PUBLISHER,
+        "with must_return(function.__name__, limit):",
+        "if limit:",
+        (TEST_CRASH,),
     ),
     Mutant(
         "messages go without the offsets",
