@@ -35,7 +35,7 @@ _RECOVERY_PATIENCE = 90.0
 _END_PATIENCE = 900.0
 _BROKER_WORK = 8
 """Accounts that are under way when the broker is killed, at the least."""
-_HELD_BACK = 0.15
+_HELD_BACK = 0.25
 """Of the accounts, this share is left for after the last strike."""
 
 

@@ -25,7 +25,7 @@ class Scale:
 
 
 FULL = Scale(Size(accounts=1000, records=310, hosts=24, workers=4, chunk=12), 5, DELAYS)
-SHORT = Scale(Size(accounts=160, records=60, hosts=10, workers=2, chunk=6), 1, (0.2,))
+SHORT = Scale(Size(accounts=240, records=60, hosts=10, workers=2, chunk=6), 1, (0.2,))
 
 
 async def run_campaign(folder: Path, seed: int, scale: Scale, tell: Callable[[str], None]) -> Report:

@@ -116,7 +116,7 @@ class Scene:
                 "processing": {
                     "batch_size": self.size.chunk,
                     "requests_per_second": 200,
-                    "max_concurrent_per_pds": 4,
+                    "max_concurrent_per_pds": 1,  # so that slow hosts slow the job down
                     # A download that a kill cut off spends none; these are for the network's own faults.
                     "max_retries": 3,
                 },
