@@ -92,10 +92,8 @@ def _arm_writer(victim: Victim, stored: Stored) -> None:
     def armed(put: Any) -> Any:
         def put_armed(writer: TableWriter, writes: Sequence[Write]) -> None:
             nonlocal acknowledged
-            if getattr(
-                within, "a_batch", False
-            ):  # what a batch found there is put one by one, and counted once
-                put(writer, writes)
+            if getattr(within, "a_batch", False):
+                put(writer, writes)  # what a batch found there, which counts with the batch
                 return
             if acknowledged:
                 victim.reach(
