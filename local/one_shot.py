@@ -96,7 +96,7 @@ class OneShot:
             known = self._choose_job(board)
             ended = known is not None and known.final
             # An earlier run may have been killed between the job's end and the last row's.
-            if known and ended and not await self._is_left(sinks):
+            if known and ended and not await self._is_left(known, sinks):
                 return self._result(known, found_final=True)
             await asyncio.to_thread(
                 require_tables, self._backfill, settings.dynamodb, create=self.deployment.creates_tables
@@ -154,17 +154,17 @@ class OneShot:
             self._tell("storing")
             await asyncio.sleep(_LOOK_SECONDS)
         give_up_at = time.monotonic() + _REPORT_SECONDS
-        while folders_without_report(self._backfill, self._job_id) and time.monotonic() < give_up_at:
+        while folders_without_report(self._backfill, self._status) and time.monotonic() < give_up_at:
             self._tell("writing the report")
             await asyncio.sleep(_LOOK_SECONDS)
         self._tell("stored")
         return self._status
 
-    async def _is_left(self, sinks: SinkPositions) -> bool:
+    async def _is_left(self, ended: JobStatus, sinks: SinkPositions) -> bool:
         """Whether rows or the report of a job that had ended are still to be stored."""
         behind = await self._look_at_sinks(sinks, await asyncio.to_thread(sinks.ends))
         # A folder that is empty was emptied since: its report is not wanted any more than its rows.
-        lacking = folders_without_report(self._backfill, self._job_id)
+        lacking = folders_without_report(self._backfill, ended)
         return behind or any(any(folder.iterdir()) for folder in lacking)
 
     async def _look_at_sinks(self, sinks: SinkPositions, ends: dict[int, int]) -> bool:

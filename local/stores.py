@@ -7,8 +7,9 @@ from pathlib import Path
 
 from schemas.backfill import Backfill, DynamoDBStorage, ParquetStorage
 from schemas.errors import ConfigError
+from schemas.job_status import JobStatus
 from schemas.settings import DynamoDBSettings
-from sinks.reports import SUMMARY, report_of
+from sinks.reports import has_report
 from sinks.tables import TableMissing, connect, create_table, table_exists
 
 
@@ -31,10 +32,10 @@ def writable_folder(folder: Path, what: str) -> None:
         ) from error
 
 
-def folders_without_report(backfill: Backfill, job_id: str) -> list[Path]:
-    """Folders of Parquet files that the job's report is not in yet."""
+def folders_without_report(backfill: Backfill, status: JobStatus) -> list[Path]:
+    """Folders of Parquet files that the report of a job that has ended is not in yet."""
     folders = [Path(storage.path) for storage in backfill.storage if isinstance(storage, ParquetStorage)]
-    return [folder for folder in folders if not (report_of(folder, job_id) / SUMMARY).exists()]
+    return [folder for folder in folders if not has_report(folder, status)]
 
 
 def require_tables(backfill: Backfill, settings: DynamoDBSettings, *, create: bool) -> None:

@@ -143,7 +143,7 @@ class SinkLoop:
 
     def _step(self) -> None:
         polled = self._membership.poll(_BATCH, _POLL_SECONDS)
-        self._tenure.polled()
+        self._tenure.check()
         for message in polled.messages:
             # A rebalance inside poll may leave messages of partitions that are gone or begin anew.
             held = self._held.get(message.partition)

@@ -47,6 +47,16 @@ def report_of(destination: str | Path, job_id: str) -> Path:
     return Path(destination) / FOLDER / job_id
 
 
+def has_report(destination: str | Path, status: JobStatus) -> bool:
+    """Whether the job's report is there, of this end of it or a later one: a broker that lost its data knows
+    the same job anew, and what the job came to before is no report of it."""
+    folder = report_of(destination, status.job_id)
+    if status.finished_at is None:
+        return (folder / SUMMARY).exists()
+    written = _finished_at(folder)
+    return written is not None and written >= status.finished_at
+
+
 class Reports:
     """Life: `begin` (starts its thread), `finish`."""
 
@@ -116,7 +126,7 @@ class Reports:
                 self._left[spec.job_id].remove(destination)
 
     def _wanted(self, folder: Path, status: JobStatus) -> bool:
-        if (report_of(folder, status.job_id) / SUMMARY).exists():
+        if has_report(folder, status):
             return False
         age = self._clock() - status.finished_at.timestamp() if status.finished_at else 0.0
         return folder.exists() or age < _NEW_SECONDS
@@ -126,6 +136,7 @@ class Reports:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".*.draft"):
             left.unlink(missing_ok=True)
+        (folder / SUMMARY).unlink(missing_ok=True)  # of an earlier end: it would not fit the new file
         partition = partition_for(spec.job_id, self._kafka.partitions.outcomes)
         outcomes = scan(self._kafka, self._names.outcomes, partition, spec.submitted_at)
         with _published(folder / ACCOUNTS) as file:
@@ -159,11 +170,16 @@ class _Stopped(Exception):
 
 def _ended_later(folder: Path, finished_at: datetime) -> bool:
     """Whether the report there is of a job that ended later."""
+    shown = _finished_at(folder)
+    return shown is not None and shown > finished_at
+
+
+def _finished_at(folder: Path) -> datetime | None:
+    """When the job whose report is there ended; None where no whole report is."""
     try:
-        shown = datetime.fromisoformat(orjson.loads((folder / SUMMARY).read_bytes())["finished_at"])
+        return datetime.fromisoformat(orjson.loads((folder / SUMMARY).read_bytes())["finished_at"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return shown > finished_at
+        return None
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Writes items to one table so that a newer version of a record is never replaced by an older one.
 
-BatchWriteItem knows no conditions, so it is used only where no other version of a key can be: for the first
-fetch of an account that the table knew nothing of. All else goes item by item, under a condition.
+Every write carries its condition to the table: a process may be stopped after whatever it checked itself,
+and go on when a newer item is there. So BatchWriteItem, which knows no conditions, is not used. The first
+fetch of an account that the table knew nothing of goes in batches of INSERT statements, each of which fails
+where an item is; all else goes item by item, under NOT_OLDER.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from sinks.tenure import Tenure
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import BatchStatementRequestTypeDef, BatchStatementResponseTypeDef
 
 T = TypeVar("T")
 
 BATCH = 25
-"""The most items of one BatchWriteItem."""
+"""The most statements of one BatchExecuteStatement."""
 _ACCOUNTS = 100_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _PATIENCE_AFTER_STOP = 15.0
@@ -47,6 +50,19 @@ _PASSING = frozenset(
         "TransactionInProgressException",
     }
 )
+
+_THERE = "DuplicateItem"
+_PASSING_OF_ONE = frozenset(
+    {
+        "InternalServerError",
+        "ItemCollectionSizeLimitExceeded",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+        "TransactionConflict",
+    }
+)
+"""The same, as they are said of one statement of a batch."""
 
 
 class Fetch(NamedTuple):
@@ -95,7 +111,7 @@ class TableWriter:
             self._ask(wave)
             fresh, others = self._split(wave)
             requests: list[Callable[[], None]] = [
-                partial(self._put_batch, chunk) for chunk in _chunks(interleaved(fresh))
+                partial(self._insert, chunk) for chunk in _chunks(interleaved(fresh))
             ]
             requests += [partial(self._put_each, chunk) for chunk in _chunks(interleaved(others))]
             self._all(requests)
@@ -139,20 +155,38 @@ class TableWriter:
         )
         return answer["Count"] == 0
 
-    def _put_batch(self, writes: Sequence[Write]) -> None:
-        left: list[Any] = [{"PutRequest": {"Item": write.item}} for write in writes]
+    def _insert(self, writes: Sequence[Write]) -> None:
+        left = list(writes)
         patience = Patience(self._table, self._stop, self._failed)
         while left:
-            if not self._tenure.recent:
-                # Throttled for so long that another owner may be writing: no more without a condition.
-                self._put_each([Write(put["PutRequest"]["Item"], writes[0].fetch) for put in left])
-                return
+            statements = [self._statement(write.item) for write in left]
+            answer = self._once(partial(self._client.batch_execute_statement, Statements=statements))
             before = len(left)
-            answer = self._once(partial(self._client.batch_write_item, RequestItems={self._table: left}))
             if answer is not None:
-                left = answer.get("UnprocessedItems", {}).get(self._table, [])
+                codes = [self._code(answered) for answered in answer["Responses"]]
+                there = [write for write, code in zip(left, codes, strict=True) if code == _THERE]
+                left = [write for write, code in zip(left, codes, strict=True) if code in _PASSING_OF_ONE]
+                self._put_each(there)
             if left:
                 patience.wait(progress=len(left) < before)
+
+    def _statement(self, item: Item) -> BatchStatementRequestTypeDef:
+        values = ", ".join(f"'{name}': ?" for name in item)
+        return {
+            "Statement": f'INSERT INTO "{self._table}" VALUE {{{values}}}',
+            "Parameters": list(item.values()),
+        }
+
+    def _code(self, answered: BatchStatementResponseTypeDef) -> str | None:
+        """What kept one statement of a batch from being done, if it may be done yet. SinkError if not."""
+        error = answered.get("Error")
+        if error is None:
+            return None
+        code = str(error.get("Code"))
+        if code != _THERE and code not in _PASSING_OF_ONE:
+            said: Any = {"Error": {"Code": f"{code}Exception", "Message": error.get("Message", "")}}
+            raise explained(self._table, ClientError(said, "BatchExecuteStatement"))
+        return code
 
     def _put_each(self, writes: Sequence[Write]) -> None:
         for write in writes:

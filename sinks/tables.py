@@ -137,7 +137,7 @@ def explained(table: str, error: ClientError | BotoCoreError) -> SinkError:
     if code in _DENIED:
         return SinkError(
             f"DynamoDB denies access to table {table} ({error}); give this process's AWS identity "
-            f"DescribeTable, Query, PutItem and BatchWriteItem on it"
+            f"DescribeTable, Query, PutItem and PartiQLInsert on it"
         )
     return SinkError(f"DynamoDB refused a request for table {table}: {error}")
 

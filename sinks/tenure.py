@@ -15,7 +15,7 @@ from messaging.crash import end_process
 
 
 class Tenure:
-    """Life: `begin` (starts the watch), `polled` after each poll, `check` before each write, `finish`."""
+    """Life: `begin` (starts the watch), `check` after each poll and before each write, `finish`."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class Tenure:
     ) -> None:
         """`limit`: the group's session timeout in seconds, after which others may own the partitions."""
         self._limit, self._end, self._clock = limit, end, clock
-        self._seen = self._polled = clock()
+        self._seen = clock()
         self._finished = threading.Event()
         self._watch = threading.Thread(target=self._run, name="tenure", daemon=True)
 
     def begin(self) -> None:
         """Starts the watch: a long flush is no standstill, since the watch goes on ticking beside it."""
-        self._seen = self._polled = self._clock()
+        self._seen = self._clock()
         self._watch.start()
 
     def finish(self) -> None:
@@ -40,21 +40,11 @@ class Tenure:
         self._finished.set()
         self._watch.join()
 
-    def polled(self) -> None:
-        """Kafka was polled and did not say that the membership is lost."""
-        self.check()
-        self._polled = self._clock()
-
     def check(self) -> None:
         """Ends the process if it stood still for longer than the limit."""
         still = self._clock() - self._seen
         if still > self._limit:
             self._end(f"it stood still for {still:.1f} s, longer than the session; others own its partitions")
-
-    @property
-    def recent(self) -> bool:
-        """Whether Kafka was polled so recently that nobody else can have been given the partitions."""
-        return self._clock() - self._polled < self._limit / 2
 
     def _run(self) -> None:
         while not self._finished.wait(self._limit / 10):

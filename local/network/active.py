@@ -35,6 +35,10 @@ class ActiveFaults:
         """End a fault; ValueError if it isn't in force."""
         self._place(fault).remove(fault)
 
+    def in_force(self, fault: Fault) -> bool:
+        """Whether the fault was injected and not withdrawn."""
+        return fault in self._place(fault)
+
     def __iter__(self) -> Iterator[Fault]:
         for faults in (*self._hosts.values(), *self._accounts.values()):
             yield from faults

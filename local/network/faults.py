@@ -128,7 +128,7 @@ class _Anywhere:
 
 @dataclass(frozen=True)
 class Slow(_Anywhere):
-    """The answer begins ``seconds`` late."""
+    """The answer begins ``seconds`` late, or as soon as the fault is withdrawn."""
 
     seconds: float = 1.0
 

@@ -87,6 +87,10 @@ class Ledger:
         """Bytes of all bodies sent by a host."""
         return self._bytes[host]
 
+    def in_flight(self, host: str) -> int:
+        """The requests that are open on a host now."""
+        return self._in_flight[host]
+
     def most_in_flight(self, host: str) -> int:
         """The most requests that were open at once on a host."""
         return self._most_in_flight[host]

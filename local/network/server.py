@@ -21,6 +21,7 @@ from local.network.faults import CutShort, HiddenLimit, Host, RateLimited, Serve
 from local.network.ledger import Ending, Ledger, Request
 
 CHUNK = 64 * 1024
+LOOK_SECONDS = 0.05
 
 
 class HostServer:
@@ -119,7 +120,7 @@ class HostServer:
         number = self._account_number(did)
         slow = self._fault(Slow, number)
         if isinstance(slow, Slow) and self._faults.strikes(slow):
-            await asyncio.sleep(slow.seconds)
+            await self._linger(slow)
         broken = self._fault(ServerError, number)
         if isinstance(broken, ServerError) and self._faults.strikes(broken):
             error = xrpc_error("InternalServerError", "Internal Server Error", status=broken.status)
@@ -131,6 +132,13 @@ class HostServer:
             await delivery.send_half(answer, headers)
             return
         await delivery.send(answer, headers)
+
+    async def _linger(self, slow: Slow) -> None:
+        """Until the time is over, or the fault withdrawn."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + slow.seconds
+        while (left := ends - loop.time()) > 0 and self._faults.in_force(slow):  # noqa: ASYNC110
+            await asyncio.sleep(min(left, LOOK_SECONDS))
 
     def _limit(self, request: web.Request) -> tuple[Answer | None, Mapping[str, str]]:
         """A 429 if a budget is spent, and the headers to send with whatever is answered."""

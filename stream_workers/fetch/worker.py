@@ -94,6 +94,12 @@ class FetchWorker:
         for future in done - {stopped}:
             future.result()  # raises what went wrong
         dispatching.cancel()
+        if stop.is_set():
+            _log.info(
+                "told to stop: %d downloads under way may end within %.0f s, nothing new begins",
+                len(self._running),
+                _FINISH_SECONDS,
+            )
         if self._running:
             await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
         for task in self._running.values():

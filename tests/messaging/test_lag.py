@@ -11,10 +11,12 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from local.kafka import EmbeddedKafka
+from messaging.clients import transactional_producer
 from messaging.lag import Lag, LagReader, by_topic
 from messaging.lag_exporter import LagMetrics
 from messaging.names import Names
 from messaging.topics import create_topics, topics
+from messaging.transactions import TransactionalPublisher
 from messaging.window import OffsetWindow, finished_in
 from schemas.errors import TopicMismatch
 from schemas.settings import KafkaSettings
@@ -82,6 +84,18 @@ def test_every_partition_of_every_group_is_told(kafka: str, deployment: KafkaSet
     still = of(reader.look(), names.dids)
     assert still.trend == pytest.approx(-25 / 55)
     assert still.clears_in == pytest.approx(5 / -(still.trend or 0))
+
+
+def test_what_lies_in_an_open_transaction_is_written(kafka: str, deployment: KafkaSettings) -> None:
+    names = Names(deployment.topic_prefix)
+    producer = transactional_producer(deployment, f"{names.prefix}open")
+    publisher = TransactionalPublisher(producer, {names.records: deployment.partitions.records})
+    publisher.open()
+    publisher.publish(names.records, "a", b"1")
+    assert producer.flush(30) == 0
+    lags = [lag for lag in LagReader(deployment).look() if lag.topic == names.records]
+    assert sorted({lag.lag for lag in lags}) == [0, 1]
+    publisher.abort()
 
 
 def test_what_is_not_committed_is_unknown(kafka: str, prefix: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -56,7 +57,18 @@ def test_the_unknown_has_no_sample_and_a_failure_hides_only_itself() -> None:
     assert not [line for line in lines if line.startswith(("skyfill_unknown", "skyfill_fails"))]
 
 
+def test_what_fails_half_way_is_not_shown_in_part() -> None:
+    class Changing(dict[tuple[str, ...], float]):
+        def items(self) -> Any:
+            yield ("a",), 1.0
+            raise RuntimeError("dictionary changed size during iteration")
+
+    registry = CollectorRegistry()
+    Readings(registry).show(GaugeOf("skyfill_changing", "Changing.", "Nothing.", ("place",)), Changing)
+    assert registry.get_sample_value("skyfill_changing", {"place": "a"}) is None
+
+
 def test_a_process_shows_its_memory_and_cpu() -> None:
     registry = new_registry()
-    assert registry.get_sample_value("process_resident_memory_bytes") or 0 > 2**20
+    assert (registry.get_sample_value("process_resident_memory_bytes") or 0) > 2**20
     assert registry.get_sample_value("process_cpu_seconds_total") is not None

@@ -13,6 +13,8 @@ STREAM = "messaging/task_stream.py"
 PUBLISHER = "messaging/transactions.py"
 MEMBERSHIP = "messaging/membership.py"
 VIEWS = "messaging/views.py"
+LAG = "messaging/lag.py"
+METRICS = "messaging/metrics.py"
 SETTLE = "stream_workers/fetch/settle.py"
 WORKER = "stream_workers/fetch/worker.py"
 BOOK = "stream_workers/tracker/book.py"
@@ -25,6 +27,8 @@ COMMITS = "sinks/commits.py"
 LOOP = "sinks/loop.py"
 WRITER = "sinks/table_writer.py"
 ITEMS = "sinks/items.py"
+REPORTS = "sinks/reports.py"
+ACCOUNTS = "sinks/accounts.py"
 COMPARE = "local/compare.py"
 LEDGER = "local/network/ledger.py"
 RATE_WINDOWS = "stream_workers/rates/windows.py"
@@ -38,6 +42,8 @@ TEST_CRASH = "tests/messaging/test_crash.py"
 TEST_TRANSACTIONS = "tests/messaging/test_transactions.py"
 TEST_MEMBERSHIP = "tests/messaging/test_membership.py"
 TEST_VIEWS = "tests/messaging/test_views.py"
+TEST_LAG = "tests/messaging/test_lag.py"
+TEST_METRICS = "tests/messaging/test_metrics.py"
 TEST_CRASH = "tests/stream_workers/test_worker_crash.py"
 TEST_TOUR = "tests/stream_workers/test_fetch_worker.py"
 TEST_TRACKER_KILLED = "tests/stream_workers/test_tracker_killed.py"
@@ -49,8 +55,8 @@ TEST_CHAIN = "tests/sinks/test_chain.py"
 TEST_PROGRESS = "tests/sinks/test_progress.py"
 TEST_COMMITS = "tests/sinks/test_commits.py"
 TEST_PARQUET = "tests/sinks/test_parquet.py"
-TEST_DYNAMODB = "tests/sinks/test_dynamodb.py"
 TEST_WRITER = "tests/sinks/test_table_writer.py"
+TEST_REPORTS = "tests/sinks/test_reports.py"
 TEST_COMPARE = "tests/local/test_compare.py"
 TEST_LEDGER = "tests/network/test_ledger.py"
 TEST_RATE_WINDOWS = "tests/stream_workers/test_rate_windows.py"
@@ -190,8 +196,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "offsets go without the messages' transaction",
         PUBLISHER,
-        "self._call(self._producer.commit_transaction, _CALL_TIMEOUT)\n                self._in",
-        "self._call(self._producer.abort_transaction, _CALL_TIMEOUT)\n                self._in",
+        "self._call(self._producer.commit_transaction, _CALL_TIMEOUT)",
+        "self._call(self._producer.abort_transaction, _CALL_TIMEOUT)",
         (TEST_TRANSACTIONS,),
     ),
     Mutant(
@@ -325,8 +331,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rows stored by another are stored again",
         CHAIN,
-        'return rows.filter(pc.greater(rows["offset"], self.end))',
-        "return rows",
+        "while (rows := self._missing(rows)).num_rows:",
+        "for _ in range(min(1, rows.num_rows)):",
         (TEST_CHAIN,),
     ),
     Mutant(
@@ -341,6 +347,13 @@ MUTANTS: tuple[Mutant, ...] = (
         CHAIN,
         '"skyfill.last_offset": str(last)',
         '"skyfill.last_offset": str(rows["offset"][0].as_py())',
+        (TEST_CHAIN,),
+    ),
+    Mutant(
+        "files of another broker's life are counted",
+        CHAIN,
+        "e.name.startswith(self._prefix) and _NAME.fullmatch(e.name)",
+        "_NAME.fullmatch(e.name)",
         (TEST_CHAIN,),
     ),
     # Sinks: progress, commits, loop
@@ -381,7 +394,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # DynamoDB
     Mutant(
-        "a second fetch goes in batches, without condition",
+        "a second fetch is written as if nothing were there",
         WRITER,
         "if self._accounts[write.did] == write.fetch:",
         "if True:",
@@ -395,10 +408,40 @@ MUTANTS: tuple[Mutant, ...] = (
         (TEST_WRITER,),
     ),
     Mutant(
-        "unprocessed items are dropped",
+        "throttled statements are dropped",
         WRITER,
-        'left = answer.get("UnprocessedItems", {}).get(self._table, [])',
-        "left = []",
+        "strict=True) if code in _PASSING_OF_ONE]",
+        "strict=True) if code in ()]",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "an item that is there is taken for this one",
+        WRITER,
+        "                self._put_each(there)\n",
+        "",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "an item is put whatever is there",
+        WRITER,
+        "                ConditionExpression=NOT_OLDER,\n"
+        "                ExpressionAttributeNames=NOT_OLDER_NAMES,\n"
+        "                ExpressionAttributeValues=condition_values(item),\n",
+        "",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "a refusal of one statement is passed over",
+        WRITER,
+        "        if code != _THERE and code not in _PASSING_OF_ONE:\n",
+        "        if False:\n",
+        (TEST_WRITER,),
+    ),
+    Mutant(
+        "of one rev the earlier row replaces the later",
+        ITEMS,
+        "#offset <= :offset",
+        "#offset >= :offset",
         (TEST_WRITER,),
     ),
     Mutant(
@@ -408,12 +451,112 @@ MUTANTS: tuple[Mutant, ...] = (
         "        turn = 0\n",
         (TEST_WRITER,),
     ),
+    # Reports
     Mutant(
-        "after a standstill batches go on without condition",
-        WRITER,
-        "if not self._tenure.recent:",
-        "if False:",
-        (TEST_WRITER,),
+        "the report of an earlier life passes for this one's",
+        REPORTS,
+        "return written is not None and written >= status.finished_at",
+        "return written is not None",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "the folder shows the job that was reported last",
+        REPORTS,
+        "not _ended_later(destination / FOLDER, status.finished_at)",
+        "status.job_id",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "outcomes of an earlier life are listed",
+        REPORTS,
+        "partition, spec.submitted_at)",
+        "partition, spec.submitted_at.replace(year=2000))",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "what the dead left lies there for ever",
+        REPORTS,
+        "            left.unlink(missing_ok=True)\n",
+        "            pass\n",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "the summary of an earlier end stands beside the new accounts",
+        REPORTS,
+        "        (folder / SUMMARY).unlink(missing_ok=True)",
+        "        pass",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "an attempt that is to be repeated has a row",
+        ACCOUNTS,
+        ' and outcome.status != "retrying"',
+        "",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "a report's bytes tell when it was written",
+        ACCOUNTS,
+        "mtime=0)",
+        "mtime=None)",
+        (TEST_REPORTS,),
+    ),
+    # Lag and metrics
+    Mutant(
+        "an unknown lag is shown as none",
+        LAG,
+        "if self.committed is None or self.end is None:\n            return None",
+        "if self.committed is None or self.end is None:\n            return 0",
+        (TEST_LAG,),
+    ),
+    Mutant(
+        "the lag stops at the committed end",
+        LAG,
+        "committed=False, patience",
+        "committed=True, patience",
+        (TEST_LAG,),
+    ),
+    Mutant(
+        "a sum hides what is unknown",
+        LAG,
+        "        len(parts) - len(known),\n",
+        "        0,\n",
+        (TEST_LAG,),
+    ),
+    Mutant(
+        "a lag that grows is gone some day",
+        LAG,
+        "self.trend >= 0",
+        "self.trend == 0",
+        (TEST_LAG,),
+    ),
+    Mutant(
+        "looks of long ago make the trend",
+        LAG,
+        "while now - past[0][0] > TREND_SECONDS:",
+        "while False:",
+        (TEST_LAG,),
+    ),
+    Mutant(
+        "what is unknown is scraped as 0",
+        METRICS,
+        "{} if (value := read()) is None else {(): value}",
+        "{(): read() or 0.0}",
+        (TEST_METRICS,),
+    ),
+    Mutant(
+        "one reading that fails takes the scrape along",
+        METRICS,
+        "            except Exception as error:\n",
+        "            except KeyError as error:\n",
+        (TEST_METRICS,),
+    ),
+    Mutant(
+        "a reading that fails half way is shown in part",
+        METRICS,
+        "                family = _family(metric)\n            yield family",
+        "            yield family",
+        (TEST_METRICS,),
     ),
     # The judges themselves
     Mutant(

@@ -334,6 +334,25 @@ async def test_slow_answers_outlast_a_clients_patience(http: aiohttp.ClientSessi
         assert len(await get_repo(http, network, 1, host=1)) > 0
 
 
+async def test_slow_answers_come_at_once_when_the_fault_is_withdrawn(
+    http: aiohttp.ClientSession, until: Until
+) -> None:
+    slow = Slow(host=0, seconds=3600)
+    async with with_faults(slow) as network:
+        url = f"{network.hosts[0]}{GET_REPO}?did={network.dids[0]}"
+        waiting = asyncio.create_task(http.get(url))
+        await until(lambda: has_arrived(network))
+        assert network.ledger.in_flight("pds0") == 1
+        await network.withdraw(slow)
+        async with await waiting as response:
+            assert response.status == 200
+        await until(lambda: is_quiet(network))
+
+
+async def is_quiet(network: Network) -> bool:
+    return network.ledger.in_flight("pds0") == 0
+
+
 async def test_a_host_that_is_down_refuses_and_comes_back(http: aiohttp.ClientSession, until: Until) -> None:
     async with with_faults(HostDown(host=0, lasts=0.3)) as network:
         url = network.hosts[0] + "/xrpc/_health"

@@ -210,7 +210,7 @@ def deploy(kafka: str, prefix: str, data_dir: Path, *, dids: int = 4, **planner:
         planner=PlannerSettings.model_validate(planner),
     )
     deployment = Deployment(settings)
-    create_topics(deployment.admin, settings.kafka)
+    create_topics(clients.admin(settings.kafka), settings.kafka)
     return deployment
 
 

@@ -136,6 +136,28 @@ class SinkContract(ABC):
         assert successor.wait(30) == 0
         self.assert_stored("one", sent)
 
+    @pytest.mark.parametrize("kills", [["1", "1"], ["4"]])
+    def test_killed_between_two_jobs_it_leaves_neither_short(
+        self, kills: list[str], start: Callable[..., subprocess.Popen[bytes]]
+    ) -> None:
+        """One job's rows are stored, the other's, which lie between them, are not."""
+        self.deployment.start_job("j1", self.storage("one"))
+        self.deployment.start_job("j2", self.storage("two"))
+        one, two = list[Sent](), list[Sent]()
+        for i in range(6):
+            one += self.deployment.send("j1", accounts(4, f"x{i}"), 5)
+            two += self.deployment.send("j2", accounts(4, f"y{i}"), 5)
+        for nth in kills:
+            victim = start(self.store[1], "after", nth, "KILL")
+            assert victim.wait(60) == -signal.SIGKILL
+        one += self.deployment.send("j1", accounts(2, "x"), 5)
+        successor = start()
+        self.deployment.drain(self.kind)
+        successor.terminate()
+        assert successor.wait(30) == 0
+        self.assert_stored("one", one)
+        self.assert_stored("two", two)
+
     def test_an_owner_that_stood_still_changes_nothing_when_it_goes_on(
         self, start: Callable[..., subprocess.Popen[bytes]]
     ) -> None:

@@ -65,7 +65,7 @@ class Deployment:
         )
         self.names = Names(prefix)
         self.admin = clients.admin(self.settings.kafka)
-        topics.create_topics(self.admin, self.settings.kafka)
+        topics.create_topics(clients.admin(self.settings.kafka), self.settings.kafka)
         counts = {topic.name: topic.partitions for topic in topics.topics(self.settings.kafka)}
         self._producer = clients.transactional_producer(self.settings.kafka, f"{prefix}feed")
         self.publisher = TransactionalPublisher(self._producer, counts)

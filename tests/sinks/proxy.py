@@ -76,7 +76,8 @@ def proxied(endpoint: str) -> Iterator[Proxy]:
                 }
                 status, data = proxy.forward(headers | {"Accept-Encoding": "identity"}, orjson.dumps(body))
                 if left and status == 200:
-                    data = orjson.dumps(orjson.loads(data) | {"UnprocessedItems": left})
+                    throttled = [{"Error": {"Code": "ThrottlingError", "Message": "slow"}}] * left
+                    data = orjson.dumps({"Responses": orjson.loads(data)["Responses"] + throttled})
             self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.0")
             self.send_header("Content-Length", str(len(data)))
@@ -99,11 +100,11 @@ def proxied(endpoint: str) -> Iterator[Proxy]:
         thread.join()
 
 
-def split_off(proxy: Proxy, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Where asked for: all but the first half of a batch, to be answered as unprocessed."""
-    if operation != "BatchWriteItem" or not proxy.halving:
-        return {}
-    ((table, items),) = body["RequestItems"].items()
-    half = (len(items) + 1) // 2
-    body["RequestItems"] = {table: items[:half]}
-    return {table: items[half:]} if items[half:] else {}
+def split_off(proxy: Proxy, operation: str, body: dict[str, Any]) -> int:
+    """Where asked for: how many statements of a batch, from its end, are to be answered as throttled."""
+    if operation != "BatchExecuteStatement" or not proxy.halving:
+        return 0
+    statements = body["Statements"]
+    half = (len(statements) + 1) // 2
+    body["Statements"] = statements[:half]
+    return len(statements) - half

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import FencedError, SinkError
@@ -144,8 +144,20 @@ def play(offsets: list[int], story: Story, folder: Path) -> list[int]:
     return stored(folder)
 
 
+COLLISION: Story = [Read(0, 4), Read(1, 2), Publish(1), Publish(0), Read(1, 4), Publish(1)]
+HELD_BACK: Story = [Read(0, 4), Publish(0, hold=2), Read(1, 4), Publish(1)]
+OVERTAKEN: Story = [Read(0, 4), Read(1, 2), Publish(1), Publish(0)]
+"""The other stored less than this one has, and is never heard of again."""
+OUTRUN: Story = [Read(0, 2), Read(1, 4), Publish(1), Publish(0), Read(0, 4), Publish(0)]
+"""The other stored more than this one has."""
+
+
 @settings(max_examples=120, deadline=None)
 @given(OFFSETS, STORIES)
+@example(list(range(8)), COLLISION)
+@example(list(range(8)), HELD_BACK)
+@example(list(range(8)), OVERTAKEN)
+@example(list(range(8)), OUTRUN)
 def test_each_row_is_stored_once_whatever_two_owners_do(offsets: list[int], story: Story) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assert play(offsets, story, Path(folder)) == offsets
@@ -166,10 +178,6 @@ def drop_all(chain: Chain, path: Path) -> int:
 def remember_nothing(chain: Chain) -> int:
     """Relying on the committed offset instead of the folder."""
     return -1
-
-
-COLLISION: Story = [Read(0, 4), Read(1, 2), Publish(1), Publish(0), Read(1, 4), Publish(1)]
-HELD_BACK: Story = [Read(0, 4), Publish(0, hold=2), Read(1, 4), Publish(1)]
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import random
+import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from messaging.crash import EXIT_CODE
 from schemas.errors import ItemKeyInvalid, ItemTooLarge, SinkError
 from schemas.settings import DynamoDBSettings, Settings
 from sinks import tables
@@ -26,7 +29,7 @@ NEWER = "3l3qo2vutsw2c"
 
 class TestDynamoDBSink(SinkContract):
     kind = "dynamodb"
-    store = "sinks.table_writer:TableWriter._put_batch", "sinks.table_writer:TableWriter._put_batch"
+    store = "sinks.table_writer:TableWriter._insert", "sinks.table_writer:TableWriter._insert"
     add = "sinks.dynamodb:DynamoDBSink.add"
 
     @pytest.fixture(autouse=True)
@@ -87,6 +90,34 @@ class TestDynamoDBSink(SinkContract):
         self.deployment.send("j3", accounts(3), 2)
         with self.deployment.running(self.run) as alive:
             self.deployment.drain(self.kind, alive)
+        self.assert_stored("one", newer)
+
+    @pytest.mark.parametrize(
+        "strike",
+        [
+            ("sinks.table_writer:TableWriter._insert", "before", "1"),
+            # The batch is signed; before it the table and the account were asked for.
+            ("botocore.auth:SigV4Auth.add_auth", "after", "3"),
+            ("botocore.httpsession:URLLib3Session.send", "before", "3"),
+        ],
+    )
+    def test_a_write_that_stood_still_never_replaces_what_came_meanwhile(
+        self, strike: tuple[str, str, str], start: Callable[..., subprocess.Popen[bytes]]
+    ) -> None:
+        """It may be stopped after all that it checks itself: the table has to refuse what is older."""
+        for job in ("j1", "j2"):
+            self.deployment.start_job(job, self.storage("one"))
+        self.deployment.send("j1", accounts(1), 5)
+        first = start(*strike, "STOP")
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"struck\n"
+        start()
+        self.deployment.drain(self.kind)
+        newer = self.deployment.send("j2", accounts(1), 5, rev=NEWER)
+        self.deployment.drain(self.kind)
+        self.assert_stored("one", newer)
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(60) == EXIT_CODE
         self.assert_stored("one", newer)
 
     def test_large_records_are_compressed_and_hopeless_ones_are_dead_letters(self) -> None:

@@ -28,6 +28,18 @@ def test_the_least_destination_decides_and_the_others_are_remembered() -> None:
     assert again.wants("never seen", 11)
 
 
+def test_of_two_that_lack_rows_the_one_further_back_decides() -> None:
+    progress = Progress(10)
+    progress.took("a", 19)
+    progress.took("b", 19)
+    progress.reached(20)
+    offset, metadata = progress.point({"a": 15, "b": 12})
+    assert offset == 12
+    again = Progress(offset, metadata)
+    assert [again.wants("a", o) for o in (14, 15)] == [False, True]
+    assert again.wants("b", 12)
+
+
 def test_what_was_restored_survives_until_the_commit_has_passed_it() -> None:
     progress = Progress(10)
     progress.took("a", 30)

@@ -19,6 +19,7 @@ import pytest
 
 from schemas.job_status import Counts, JobStatus
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
+from schemas.settings import MetricsSettings
 from sinks.parquet import run_parquet_sink
 from sinks.reports import ACCOUNTS, FOLDER, SUMMARY, report_of
 from tests.sinks.deployment import Deployment, accounts, wait_until
@@ -150,6 +151,36 @@ def test_the_folder_shows_the_job_that_ended_last_and_keeps_the_others(
     assert [row["did"] for row in rows(report_of(tmp_path, "early"))] == ["did:plc:early"]
 
 
+def test_a_job_that_a_new_broker_ran_anew_is_reported_anew_and_never_by_the_old_one(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    """The broker's data was deleted, the folder kept: the same document is the same job."""
+    old, new = Deployment(kafka, f"{prefix}old."), Deployment(kafka, f"{prefix}new.")
+    for deployment, status, ended in ((old, "failed", NOW - timedelta(hours=5)), (new, "completed", NOW)):
+        deployment.start_job("mine", {"type": "parquet", "path": str(tmp_path)})
+        failed = {"error_type": "network_error"} if status == "failed" else {}
+        tell(deployment, outcome("mine", "did:plc:a", status, **failed))
+        end(deployment, "mine", 1, ended)
+
+    def statuses_once(deployment: Deployment, is_there: Callable[[], bool]) -> list[str]:
+        with deployment.running(run_parquet_sink) as alive:
+            wait_until(lambda: alive() and is_there())
+        assert sorted(path.name for path in report.iterdir()) == [ACCOUNTS, SUMMARY]
+        return [row["status"] for row in rows(report)]
+
+    report = report_of(tmp_path, "mine")
+    assert statuses_once(old, (report / SUMMARY).exists) == ["failed"]
+    both = (report / SUMMARY), (tmp_path / FOLDER / SUMMARY)
+    before = [path.read_bytes() for path in both]
+    renewed = statuses_once(new, lambda: all(p.exists() and p.read_bytes() not in before for p in both))
+    assert renewed == ["completed"]
+    old.start_job("later", {"type": "parquet", "path": str(tmp_path)})
+    end(old, "later", 0, NOW - timedelta(hours=4))
+    looked = (report_of(tmp_path, "later") / SUMMARY).exists  # after the jobs before it
+    assert statuses_once(old, looked) == ["completed"]
+    assert [row["status"] for row in rows(tmp_path / FOLDER)] == ["completed"]
+
+
 @pytest.mark.parametrize(
     ("place", "when", "nth"),
     [
@@ -166,8 +197,12 @@ def test_a_kill_in_the_midst_leaves_a_report_to_be_written_again(
     dids = accounts(500)
     tell(deployment, *(outcome("mine", did, records={POST: 1}) for did in dids))
     end(deployment, "mine", len(dids))
-    settings = deployment.settings.model_copy(update={"data_dir": tmp_path / "data"})
+    silent = MetricsSettings(port=None)  # whose discovery file takes its place in the same way
+    settings = deployment.settings.model_copy(update={"data_dir": tmp_path / "data", "metrics": silent})
     victim_command = [sys.executable, "-m", "tests.sinks.victim", "parquet"]
+    report = report_of(tmp_path, "mine")
+    report.mkdir(parents=True)  # of an earlier life of the job: it would not fit the new rows
+    (report / SUMMARY).write_text(json.dumps({"finished_at": (NOW - timedelta(days=1)).isoformat()}))
     victim = subprocess.run(
         [*victim_command, settings.model_dump_json(), place, when, nth, "KILL"],
         stdout=subprocess.PIPE,
@@ -175,7 +210,6 @@ def test_a_kill_in_the_midst_leaves_a_report_to_be_written_again(
         check=False,
     )
     assert (victim.returncode, victim.stdout) == (-signal.SIGKILL, b"struck\n")
-    report = report_of(tmp_path, "mine")
     assert not (report / SUMMARY).exists(), "the summary comes last: what has one is whole"
     with deployment.running(run_parquet_sink) as alive:
         wait_until(lambda: alive() and (tmp_path / FOLDER / SUMMARY).exists())

@@ -66,23 +66,23 @@ def bench(dynamodb: str, prefix: str) -> Iterator[Bench]:
 
 def test_the_first_fetch_of_an_account_goes_in_batches(bench: Bench) -> None:
     bench.writer.write([write(i, did=f"did:plc:{i % 3}") for i in range(60)])
-    assert bench.proxy.operations == {"Query": 3, "BatchWriteItem": 3}
+    assert bench.proxy.operations == {"Query": 3, "BatchExecuteStatement": 3}
     bench.writer.write([write(i, did=f"did:plc:{i % 3}") for i in range(60, 90)])
-    assert bench.proxy.operations == {"Query": 3, "BatchWriteItem": 5}
+    assert bench.proxy.operations == {"Query": 3, "BatchExecuteStatement": 5}
     assert len(bench.stored()) == 90
 
 
 def test_a_second_fetch_goes_item_by_item_and_so_does_what_comes_after_it(bench: Bench) -> None:
     bench.writer.write([write(1, time_us=5)])
     bench.writer.write([write(2, time_us=6), write(3, time_us=5)])
-    assert bench.proxy.operations == {"Query": 1, "BatchWriteItem": 1, "PutItem": 2}
+    assert bench.proxy.operations == {"Query": 1, "BatchExecuteStatement": 1, "PutItem": 2}
 
 
 def test_after_an_assignment_the_table_is_asked_again(bench: Bench) -> None:
     bench.writer.write([write(1)])
     bench.writer.forget()
     bench.writer.write([write(2)])
-    assert bench.proxy.operations == {"Query": 2, "BatchWriteItem": 1, "PutItem": 1}
+    assert bench.proxy.operations == {"Query": 2, "BatchExecuteStatement": 1, "PutItem": 1}
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_what_is_there_is_never_replaced_by_an_older_version(
 
 
 def test_of_one_key_in_one_block_the_newer_wins_though_the_older_is_throttled(bench: Bench) -> None:
-    bench.proxy.throttle(4, "BatchWriteItem")
+    bench.proxy.throttle(4, "BatchExecuteStatement")
     older, newer = write(1, key="k", rev="3l", time_us=5), write(2, key="k", rev="3m", time_us=6)
     bench.writer.write([older, newer])
     assert bench.stored() == {"k": ("3m", 2)}
 
 
-def test_unprocessed_items_are_sent_again_until_none_is_left(bench: Bench) -> None:
+def test_throttled_statements_are_sent_again_until_none_is_left(bench: Bench) -> None:
     bench.proxy.halving = True
     bench.writer.write([write(i) for i in range(50)])
     assert sorted(offset for _, offset in bench.stored().values()) == list(range(50))
-    assert bench.proxy.operations["BatchWriteItem"] == 10  # 25, 12, 6, 3, 1 left, twice
+    assert bench.proxy.operations["BatchExecuteStatement"] == 10  # 25, 12, 6, 3, 1 left, twice
 
 
-@pytest.mark.parametrize("operation", ["Query", "BatchWriteItem", "PutItem"])
+@pytest.mark.parametrize("operation", ["Query", "BatchExecuteStatement", "PutItem"])
 def test_throttled_requests_are_repeated(bench: Bench, operation: str) -> None:
     bench.writer.write([write(0, did="did:plc:old")])
     bench.proxy.throttle(3, operation)
@@ -140,7 +140,7 @@ def test_denied_access_is_explained(bench: Bench) -> None:
     denied = 400, {"__type": "com.amazon.coral.service#AccessDeniedException", "Message": "no"}
     bench.proxy.fault = lambda operation, body: denied if operation == "PutItem" else None
     bench.writer.write([write(1)])
-    with pytest.raises(SinkError, match=r"denies access to table .* PutItem and BatchWriteItem"):
+    with pytest.raises(SinkError, match=r"denies access to table .* PutItem and PartiQLInsert"):
         bench.writer.write([write(2, time_us=6)])
 
 
@@ -154,18 +154,30 @@ def test_told_to_stop_it_does_not_wait_for_a_table_that_throttles_for_ever(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_writer, "_PATIENCE_AFTER_STOP", 0.3)
-    bench.proxy.throttle(10**6, "BatchWriteItem")
+    bench.proxy.throttle(10**6, "BatchExecuteStatement")
     bench.stop.set()
     with pytest.raises(SinkError, match="come again"):
         bench.writer.write([write(i) for i in range(60)])
 
 
-def test_without_a_recent_poll_nothing_is_written_unconditionally(bench: Bench) -> None:
-    now = [0.0]
-    bench.writer._tenure = Tenure(10, clock=lambda: now[0])
-    now[0] = 9.0
-    bench.writer.write([write(i) for i in range(5)])
-    assert bench.proxy.operations == {"Query": 1, "PutItem": 5}
+@pytest.mark.parametrize(
+    ("meanwhile", "kept"), [("3m", ("3m", 9)), ("3k", ("3l", 2)), ("3l", ("3l", 9)), ("", ("3l", 2))]
+)
+def test_what_another_stored_meanwhile_is_replaced_only_if_it_is_older(
+    bench: Bench, meanwhile: str, kept: tuple[str, int]
+) -> None:
+    bench.writer.write([write(1)])  # it knows that nothing else is there of the account
+    bench.successor().write([write(9, key="k", rev=meanwhile, time_us=6)])
+    bench.writer.write([write(2, key="k"), write(3)])
+    assert bench.proxy.operations["BatchExecuteStatement"] == 2
+    assert bench.stored() == {"k1": ("3l", 1), "k": kept, "k3": ("3l", 3)}
+
+
+def test_what_is_refused_of_one_statement_is_explained(bench: Bench) -> None:
+    denied = {"Responses": [{"Error": {"Code": "AccessDenied", "Message": "no"}}]}
+    bench.proxy.fault = lambda operation, body: (200, denied) if "Batch" in operation else None
+    with pytest.raises(SinkError, match=r"denies access to table .* PartiQLInsert"):
+        bench.writer.write([write(1)])
 
 
 def test_after_a_standstill_nothing_is_written_at_all(bench: Bench) -> None:

@@ -26,7 +26,7 @@ def test_it_ends_after_a_standstill_and_not_before() -> None:
     with pytest.raises(Ended, match="stood still"):
         tenure.check()
     with pytest.raises(Ended):
-        tenure.polled()
+        tenure.check()
 
 
 def test_the_watch_keeps_a_busy_process_alive() -> None:
@@ -38,14 +38,3 @@ def test_the_watch_keeps_a_busy_process_alive() -> None:
     now[0] = 0.3
     tenure.check()
     tenure.finish()
-
-
-def test_ownership_is_certain_only_for_a_while_after_a_poll() -> None:
-    now = [0.0]
-    tenure = Tenure(10, end=end, clock=lambda: now[0])
-    now[0] = 4.9
-    assert tenure.recent
-    now[0] = 5.1
-    assert not tenure.recent
-    tenure.polled()
-    assert tenure.recent

@@ -146,7 +146,9 @@ class Deployment:
         self.settings = _settings_of(self.environment)
         self.names = Names(prefix)
         self.admin = clients.admin(self.settings.kafka)
-        create_topics(self.admin, self.settings.kafka)
+        # By a client that is gone at once: librdkafka never finishes destroying one that made topics on a
+        # broker which has stopped meanwhile.
+        create_topics(clients.admin(self.settings.kafka), self.settings.kafka)
         self._counts = {topic.name: topic.partitions for topic in topics(self.settings.kafka)}
         self._producer = clients.producer(self.settings.kafka)
         self._folder = folder
