@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from pathlib import Path
-from urllib.request import urlopen
 
 import orjson
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from docs.generate import METRICS
 from local.network.faults import Unavailable
 from local.network.network import Network
 from messaging import lag_exporter
 from tests.integration.rig import PATIENCE, running, settings_for
+from tests.scraping import Samples, scrape, total
 
 PROCESSES = ["producer", "sink-dynamodb-0", "sink-parquet-0", "tracker-0", "worker-0", "worker-1"]
 READ_PARTITIONS = 2 * 8 + 2 + 1 + 2 * 4
 """Of `dids` and its companion, of `outcomes`, `jobs`, and of `records` for each sink."""
-Samples = dict[tuple[str, str], float]
-"""(process, sample with its labels) -> value."""
-
-
-def scrape(folder: Path) -> Samples:
-    """What Prometheus would read through file_sd."""
-    samples: Samples = {}
-    for entry in sorted((folder / "metrics").glob("*.json")):
-        [target] = json.loads(entry.read_text())
-        with urlopen(f"http://{target['targets'][0]}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))
-                samples[target["labels"]["process"], f"{sample.name}{{{labels}}}"] = sample.value
-    return samples
 
 
 def lags(samples: Samples) -> list[float]:
@@ -53,10 +35,6 @@ async def settled_samples(folder: Path) -> Samples:
         if len(lags(samples)) == READ_PARTITIONS:
             return samples
     raise AssertionError(f"only {len(lags(samples))} partitions are known")
-
-
-def total(samples: Samples, name: str) -> float:
-    return sum(value for (_, sample), value in samples.items() if sample == name)
 
 
 @pytest.mark.timeout(240)

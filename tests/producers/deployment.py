@@ -214,7 +214,7 @@ def deploy(kafka: str, prefix: str, data_dir: Path, *, dids: int = 4, **planner:
     return deployment
 
 
-def until(holds: Callable[[], T], seconds: float = 30.0) -> T:
+def until(holds: Callable[[], T], seconds: float = 90.0) -> T:
     """Waits for what another thread or process does."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):

@@ -41,6 +41,7 @@ from schemas.job_status import JobStatus
 from schemas.outcomes import JobEvent, RepoOutcome
 from schemas.records import RecordEvent, SyncEvent
 from schemas.repos import RepoState
+from tests.scraping import scrape, total
 from tests.stream_workers.deployment import Deployment, tasks_of
 from tests.stream_workers.documents import job_spec
 
@@ -123,6 +124,8 @@ class Tour:
     ends: list[dict[int, int]]
     committed: list[dict[int, int]]
     spooled: bool
+    large_transactions: float
+    """Of single large repositories, as the worker counts them."""
     guarded: tuple[list[RepoOutcome], list[DeadLetter], int]
     """Of a worker that may not go to private addresses: outcomes, dead letters, requests that got through."""
 
@@ -170,6 +173,7 @@ async def _travel(network: Network, main: Deployment, guarded: Deployment, folde
     async with Client(allow_private_hosts=True) as client:
         good = network.account(NAMED["good"])
         head = (await client.get_latest_commit(network.hosts[good.host], good.did)).body["cid"]
+    samples = await asyncio.to_thread(scrape, folder / "main")
     codes = [await process.terminate() for process in processes]
     await main.quiet()
     tour = Tour(
@@ -193,6 +197,7 @@ async def _travel(network: Network, main: Deployment, guarded: Deployment, folde
             for topic in (main.names.dids, main.names.dids_retry)
         ],
         spooled=(folder / "main" / "tmp").exists(),
+        large_transactions=total(samples, "skyfill_transactions_total{producer=large,result=committed}"),
         guarded=refused,
     )
     for message in await main.read(main.names.records):
