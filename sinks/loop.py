@@ -88,6 +88,8 @@ class SinkLoop:
         self._commits = Commits(settings, sink.kind, self._metrics.transactions)
         self._held: dict[int, Held] = {}
         self._orphans: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._handed = 0
+        """Rows given to the sink that the metrics do not tell of yet: an instrument is too dear for each."""
         self._housekeeping = time.monotonic()
         group, topic = names.sink_group(sink.kind), names.records
         self._membership = Membership(kafka, group, topic, self, end=end, metrics=self._metrics.group)
@@ -153,6 +155,8 @@ class SinkLoop:
             if held := self._held.get(partition):
                 held.end = position
                 held.progress.reached(position)
+        self._metrics.read(self._handed)
+        self._handed = 0
         self._sink.flush_due()
         if time.monotonic() - self._housekeeping >= _COMMIT_SECONDS:
             self._specs.poll()
@@ -185,7 +189,7 @@ class SinkLoop:
             except RowRefused as error:
                 dead.append(letters.refused(message, row, destination, error))
             held.progress.took(destination, row.offset)
-            self._metrics.read()
+            self._handed += 1
         self._bury(held, message, dead)
 
     def _orphan(self, held: Held, message: Delivered, row: Row | Sync) -> None:

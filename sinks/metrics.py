@@ -76,7 +76,7 @@ class SinkMetrics:
         self._readings.show_value(BUFFERED, rows)
         self._readings.show_value(OLDEST, age)
 
-    def read(self, rows: int = 1) -> None:
+    def read(self, rows: int) -> None:
         """So many more rows were taken."""
         self._read.inc(rows)
 
