@@ -71,9 +71,19 @@ def stage(kafka: str, prefix: str, tmp_path: Path) -> Iterator[Scene]:
         yield stage
 
 
-@pytest.mark.parametrize("predecessor", ["goes on", "is killed"])
-def test_the_next_owner_waits_for_offsets_that_are_sent_but_undecided(stage: Scene, predecessor: str) -> None:
-    """Nobody but the stopped process and the broker's timeout can decide whether these tasks are done."""
+@pytest.mark.parametrize(("predecessor", "timeout"), [("goes on", 60), ("is killed", 15)])
+def test_the_next_owner_waits_for_offsets_that_are_sent_but_undecided(
+    kafka: str, prefix: str, tmp_path: Path, predecessor: str, timeout: float
+) -> None:
+    """Nobody but the stopped process and the broker's timeout can decide whether these tasks are done.
+
+    The timeout leaves a slow machine the time to see that the next owner waits.
+    """
+    with scene(settings(kafka, prefix, transaction_timeout_seconds=timeout), tmp_path, 1) as stage:
+        waits_for_the_undecided(stage, predecessor)
+
+
+def waits_for_the_undecided(stage: Scene, predecessor: str) -> None:
     stage.feeder.feed(60)
     first = stage.crew.start(0, stops_before_end=True)
     eventually(lambda: is_stopped(first))
