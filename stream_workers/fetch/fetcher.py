@@ -15,6 +15,7 @@ from pathlib import Path
 
 from atp import repo
 from atp.identity import Identity, Resolver
+from atp.limiter import HostLimiter
 from atp.xrpc import Client
 from schemas.backfill import Processing
 from schemas.dids import DidTask
@@ -37,7 +38,6 @@ from schemas.job_specs import JobSpec
 from stream_workers.fetch.budget import ByteBudget, Spool
 from stream_workers.fetch.ending import Ending, Failed, Fetched, Requeued, Retry, failed
 from stream_workers.fetch.events import RepoEvents
-from stream_workers.fetch.limiter import HostLimiter
 from stream_workers.fetch.selection import Selection
 
 _log = logging.getLogger("skyfill.fetch")
@@ -124,23 +124,13 @@ class Fetcher:
     async def _receive(
         self, spool: Spool, task: DidTask, processing: Processing, limiter: HostLimiter
     ) -> None:
-        rate = processing.requests_per_second
-        await limiter.acquire(task.job_id, rate)
-        try:
-            async with self._client.get_repo(
-                task.pds, task.did, total=processing.timeout_seconds
-            ) as download:
-                limiter.answered(download.headers)
-                async for chunk in download:
-                    spool.write(chunk)
-        except RateLimited as error:
-            limiter.refused(error.headers or {}, error.retry_after, rate)
-            raise
-        except XrpcError as error:
-            limiter.answered(error.headers or {})
-            raise
-        finally:
-            limiter.released()
+        async with (
+            limiter.turn("getRepo", task.job_id, processing.requests_per_second) as turn,
+            self._client.get_repo(task.pds, task.did, total=processing.timeout_seconds) as download,
+        ):
+            turn.answered(download.headers)
+            async for chunk in download:
+                spool.write(chunk)
 
     async def _prove(self, spool: Spool, task: DidTask, selection: Selection) -> Ending:
         try:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from atp.identity import Resolver
+from atp.limiter import HostLimiter
 from atp.xrpc import Client
 from messaging import clients
 from messaging.names import Names
@@ -31,7 +32,6 @@ from stream_workers.fetch.budget import ByteBudget
 from stream_workers.fetch.ending import Cancelled, Ending, Fetched, Requeued, Unreadable
 from stream_workers.fetch.fetcher import Fetcher
 from stream_workers.fetch.jobs import Jobs
-from stream_workers.fetch.limiter import HostLimiter
 from stream_workers.fetch.metrics import FetchMetrics
 from stream_workers.fetch.schedule import Schedule, Work
 from stream_workers.fetch.settle import Settler

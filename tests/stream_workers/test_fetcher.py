@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from atp.identity import Resolver
+from atp.limiter import HostLimiter
 from atp.retry import Backoff
 from atp.xrpc import Client
 from local.network.faults import Corrupted, CutShort, Fault, HiddenLimit, HostDown, Moved, Slow, Unavailable
@@ -20,11 +21,10 @@ from schemas.dids import DidTask
 from stream_workers.fetch.budget import ByteBudget
 from stream_workers.fetch.ending import Ending, Failed, Fetched, Requeued, Retry
 from stream_workers.fetch.fetcher import Fetcher
-from stream_workers.fetch.limiter import HostLimiter
 from stream_workers.fetch.selection import Selection
+from tests.atp.test_limiter import Clock
 from tests.stream_workers.deployment import tasks_of
 from tests.stream_workers.documents import backfill, job_spec
-from tests.stream_workers.test_limiter import Clock
 
 PLENTY = 2**24
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from stream_workers.fetch.limiter import HostLimiter
+from atp.limiter import HostLimiter
 
 START = 1_800_000_000.0
 

@@ -1,16 +1,19 @@
 """How fast one host may be asked: what it advertises, what it punishes, and what the job allows.
 
-A host is one Kafka key, so exactly one worker holds its limiter and no coordination is needed.
-Times are seconds of the injected clock (since 1970); the functions compute, only `acquire` waits.
+Whoever asks a host holds its one limiter, so no coordination is needed. Times are seconds of the injected
+clock (since 1970); the functions compute, only `acquire` waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+
+from schemas.errors import RateLimited, XrpcError
 
 _EPOCH_LIKE = 10**8
 """A reset above this is seconds since 1970, below it seconds from now."""
@@ -30,8 +33,19 @@ class Window:
     reset_at: float
 
 
+class Turn:
+    """One request that may be sent now. Whoever gets an answer says so with `answered`."""
+
+    def __init__(self, limiter: HostLimiter) -> None:
+        self._limiter = limiter
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """The head of an answer came. Errors need no word: they carry their headers."""
+        self._limiter.answered(headers)
+
+
 class HostLimiter:
-    """Life: `acquire` before each request, `answered` or `refused` after it, `released` in any case."""
+    """Life: a `turn` for each request, which is `acquire`, `answered` or `refused`, and `released` in one."""
 
     def __init__(
         self,
@@ -46,6 +60,25 @@ class HostLimiter:
         self._next_at: dict[str, float] = {}
         self._next_learnt_at = 0.0
         self._in_flight = 0
+
+    @asynccontextmanager
+    async def turn(self, kind: str, job_id: str, rate: float) -> AsyncIterator[Turn]:
+        """Waits for a turn; the request belongs inside, from its sending to the last byte of its answer.
+
+        `kind` is the last word of the XRPC method, e.g. `getRepo`: hosts count some of them apart. `rate` is
+        the job's requests per second. What the request raises passes through.
+        """
+        await self.acquire(job_id, rate)
+        try:
+            yield Turn(self)
+        except RateLimited as error:
+            self.refused(error.headers or {}, error.retry_after, rate)
+            raise
+        except XrpcError as error:
+            self.answered(error.headers or {})
+            raise
+        finally:
+            self.released()
 
     async def acquire(self, job_id: str, rate: float) -> None:
         """Waits for this job's turn at the host; `rate` is the job's requests per second."""
