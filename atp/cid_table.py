@@ -46,7 +46,7 @@ class CidTable:
     def __setitem__(self, cid: bytes, number: int) -> None:
         """Add the next number, whose CID is a new one."""
         self._hashes.append(hash(cid))
-        if number * 2 > len(self._places):
+        if len(self._hashes) * 2 > len(self._places):
             self._grow()
         else:
             self._place(number)
@@ -60,6 +60,6 @@ class CidTable:
 
     def _grow(self) -> None:
         count = len(self._hashes)
-        self._places = array("I", bytes(4 << (count * _SPARSE).bit_length()))
+        self._places = array("I", bytes(4 << ((count + 1) * _SPARSE).bit_length()))
         for number in range(count):
             self._place(number)
