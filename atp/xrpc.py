@@ -49,7 +49,7 @@ _WELL_KNOWN = "/.well-known/"
 
 
 class Answer(NamedTuple):
-    """A decoded JSON body, and the headers that came with it (case-insensitive)."""
+    """A body, mostly decoded JSON, and the headers that came with it (case-insensitive)."""
 
     body: Any
     headers: Mapping[str, str]
@@ -131,13 +131,17 @@ class Client:
 
         Raises XrpcError's subclasses; UnexpectedResponse for a body that isn't JSON, or too large.
         """
-        async with self._get(url, params, trusted) as response:
-            body = await response.read(_JSON_LIMIT)
+        answer = await self.get_bytes(url, params, trusted=trusted)
         try:
-            return Answer(orjson.loads(body), response.headers)
+            return Answer(orjson.loads(answer.body), answer.headers)
         except orjson.JSONDecodeError as error:
-            message = f"{response.url} does not answer JSON: {error}"
-            raise UnexpectedResponse(message, response.status, response.headers) from error
+            message = f"{url} does not answer JSON: {error}"
+            raise UnexpectedResponse(message, 200, answer.headers) from error
+
+    async def get_bytes(self, url: str, params: Params | None = None, *, trusted: bool = False) -> Answer:
+        """GET a body as it is, at most 32 MiB. Raises XrpcError's subclasses."""
+        async with self._get(url, params, trusted) as response:
+            return Answer(await response.read(_JSON_LIMIT), response.headers)
 
     async def get_text(self, url: str, *, trusted: bool = False) -> str:
         """GET a short text in UTF-8. Raises XrpcError's subclasses."""

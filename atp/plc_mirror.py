@@ -1,0 +1,251 @@
+"""The mirror of the PLC directory: a file that tells of millions of DIDs what their last operation says.
+
+Readers open it read-only, any number of them, also while a sync writes. It never invents: a DID that it does
+not hold, or whose end it can't know yet, is for the directory. About 110 bytes of disk for a DID.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import base58
+
+from atp.identity import Identity
+from atp.plc import Answer, Position, is_plc
+from schemas.errors import AddressForbidden, DeploymentError, IdentityIncomplete, IdentityTombstoned
+
+APPLICATION_ID = 0x736B706C
+"""How a mirror's file is told from other SQLite files."""
+VERSION = 1
+SETTING = "SKYFILL_NETWORK__PLC_MIRROR"
+_COMMON_ENDING = ".bsky.social"
+"""Left out of stored handles: every handle has a dot, so one without ends so."""
+_BATCH = 1000
+_WARN_SECONDS = 60.0
+_SELECT = (
+    "SELECT did, seq, created, state, origin, signing_key, words "
+    "FROM accounts LEFT JOIN hosts ON hosts.id = accounts.host WHERE did"
+)
+_log = logging.getLogger("skyfill.plc")
+
+
+class State(IntEnum):
+    """What a DID's last operation made of it."""
+
+    ACCOUNT = 0
+    TOMBSTONE = 1
+    INCOMPLETE = 2
+    FORBIDDEN = 3
+    UNKNOWN = 4
+    """An operation of a kind that this version doesn't know: the directory has to be asked."""
+
+
+class Entry(NamedTuple):
+    """What is held of a DID."""
+
+    seq: int | None
+    created: int  # milliseconds since 1970
+    answer: Answer | None
+
+
+class Status(NamedTuple):
+    """How far a mirror is."""
+
+    directory: str
+    operations: int
+    """Read so far; those that were read again count again."""
+    dids: int
+    position: Position | None
+    """None while nothing was read."""
+    caught_up: float | None
+    """When a sync last came to the log's end, in seconds since 1970; None: never yet."""
+    size: int
+    """Bytes on disk."""
+
+
+class PlcMirror:
+    """A mirror to read. `close` it in the end; any thread may ask."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DeploymentError where there is no mirror that can be read."""
+        self.path = path
+        if not path.is_file():
+            raise DeploymentError(f"there is no mirror at {path}; make it with `skyfill plc sync`")
+        with told(path, "read"):
+            self._db = connect(path, "ro")
+            try:
+                check(self._db, path)
+            except BaseException:
+                self._db.close()
+                raise
+        self._warned = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._db.close()
+
+    def find(self, did: str) -> Answer | None:
+        """What is known of a DID; None: ask the directory.
+
+        An end (tombstone, no PDS or key) is only told by a mirror that once came to the end of the log:
+        before, operations may lie ahead that took it back. Private addresses are not refused here. A file
+        that can't be read counts as one that knows nothing; a warning is logged.
+        """
+        try:
+            return self.find_many([did]).get(did)
+        except DeploymentError as error:
+            if time.monotonic() - self._warned > _WARN_SECONDS:
+                self._warned = time.monotonic()
+                _log.warning("the directory is asked instead: %s", error)
+            return None
+
+    def find_many(self, dids: Iterable[str]) -> dict[str, Answer]:
+        """The same for many DIDs; those to ask the directory for are left out. Raises DeploymentError."""
+        answers = {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
+        if all(isinstance(answer, Identity) for answer in answers.values()) or self.status().caught_up:
+            return answers
+        return {did: answer for did, answer in answers.items() if isinstance(answer, Identity)}
+
+    def entries(self, dids: Iterable[str]) -> Iterator[tuple[str, Entry]]:
+        """All that is held of these DIDs, in any order. Raises DeploymentError."""
+        keys = [packed(did) for did in dids if is_plc(did)]
+        with told(self.path, "read"):
+            for begin in range(0, len(keys), _BATCH):
+                batch = keys[begin : begin + _BATCH]
+                marks = ",".join("?" * len(batch))
+                for row in self._db.execute(f"{_SELECT} IN ({marks})", batch):
+                    did = unpacked(row[0])
+                    yield did, Entry(row[1], row[2], _answer(did, *row[3:]))
+
+    def age(self) -> float | None:
+        """Seconds since the last operation that is held; None without any. Raises DeploymentError."""
+        position = self.status().position
+        return time.time() - position.created / 1000 if position else None
+
+    def status(self) -> Status:
+        """How far the mirror is. Raises DeploymentError."""
+        with told(self.path, "read"):
+            row = self._db.execute(
+                "SELECT directory, operations, dids, seq, created, caught_up FROM progress"
+            ).fetchone()
+            directory, operations, dids, seq, created, caught_up = row
+            files = (self.path, self.path.with_name(self.path.name + "-wal"))
+            size = sum(file.stat().st_size for file in files if file.exists())
+        position = None if created is None else Position(seq, created)
+        return Status(directory, operations, dids, position, caught_up, size)
+
+
+def open_mirror(path: Path, directory: str, *, required: bool) -> PlcMirror | None:
+    """The mirror of the directory with this URL; None where there is none, or another directory's.
+
+    With ``required`` that is a DeploymentError, as is any file that is no mirror.
+    """
+    if not required and not path.exists():
+        return None
+    mirror = PlcMirror(path)
+    if (known := mirror.status().directory) == directory.rstrip("/"):
+        return mirror
+    mirror.close()
+    if required:
+        raise DeploymentError(f"{path} mirrors {known}, not {directory}; name another file with {SETTING}")
+    _log.info("%s is not used: it mirrors %s, not %s", path, known, directory)
+    return None
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection without Python's own transactions. ``mode`` is SQLite's: ro, rw or rwc."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=10.0,
+        check_same_thread=False,
+    )
+
+
+def check(db: sqlite3.Connection, path: Path) -> None:
+    """Raises DeploymentError where the file is no mirror, or one of another version."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise DeploymentError(f"{path} is not a mirror of a PLC directory; name another file with {SETTING}")
+    if version != VERSION:
+        raise DeploymentError(
+            f"{path} is a mirror of form {version}, this skyfill reads form {VERSION}; name another file "
+            f"with {SETTING} and fill it with `skyfill plc sync` or `skyfill plc import`"
+        )
+
+
+@contextmanager
+def told(path: Path, doing: str) -> Iterator[None]:
+    """SQLite's errors in the words of whoever has to mend them. ``doing``: read or written."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise DeploymentError(
+            f"the mirror {path} can't be {doing}: {error}; see that its disk has room and that this user may "
+            f"write to its folder"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise DeploymentError(
+            f"{path} is not a mirror of a PLC directory, or is damaged ({error}); name another file with "
+            f"{SETTING}"
+        ) from error
+
+
+def packed(did: str) -> bytes:
+    """The 15 bytes of a did:plc."""
+    return base64.b32decode(did[8:].upper())
+
+
+def unpacked(key: bytes) -> str:
+    """The did:plc of 15 bytes."""
+    return "did:plc:" + base64.b32encode(key).decode().lower()
+
+
+def columns(answer: Answer | None) -> tuple[State, str | None, bytes | None, str | None]:
+    """State, origin, signing key (its multicodec form) and words (handle or reason), as they are stored."""
+    match answer:
+        case Identity():
+            key = base58.b58decode(answer.signing_key.removeprefix("did:key:z"))
+            return State.ACCOUNT, answer.pds, key, _shortened(answer.handle)
+        case IdentityTombstoned():
+            return State.TOMBSTONE, None, None, None
+        case IdentityIncomplete():
+            return State.INCOMPLETE, None, None, str(answer)
+        case AddressForbidden():
+            return State.FORBIDDEN, None, None, str(answer)
+    return State.UNKNOWN, None, None, None
+
+
+def _answer(did: str, state: int, origin: str, key: bytes, words: str | None) -> Answer | None:
+    match state:
+        case State.ACCOUNT:
+            handle = words if words is None or "." in words else words + _COMMON_ENDING
+            return Identity(did, handle, origin, "did:key:z" + base58.b58encode(key).decode())
+        case State.TOMBSTONE:
+            return IdentityTombstoned(f"{did} was deleted for good")
+        case State.INCOMPLETE:
+            return IdentityIncomplete(words)
+        case State.FORBIDDEN:
+            return AddressForbidden(words or "")
+    return None
+
+
+def _shortened(handle: str | None) -> str | None:
+    short = (handle or "").removesuffix(_COMMON_ENDING)
+    return short if short and "." not in short else handle
