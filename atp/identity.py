@@ -122,7 +122,7 @@ class Resolver:
             done.exception()  # seen, even if nobody waits for it any more
 
     def _tell(self, answered_by: str) -> None:
-        if self._observer:
+        if self._observer is not None:
             self._observer.resolved(answered_by)
 
     def _mirrored(self, did: str) -> Identity | SkyfillError | None:
