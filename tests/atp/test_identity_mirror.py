@@ -1,4 +1,4 @@
-"""The resolver with a mirror: what it answers without a request, and what the directory is asked for still."""
+"""The resolver with a mirror: what it answers without a request, and what the directory is asked for."""
 
 from __future__ import annotations
 
