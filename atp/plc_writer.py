@@ -25,7 +25,7 @@ _TABLES = (
     "CREATE TABLE hosts (id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE)",
     """CREATE TABLE accounts (
          did BLOB PRIMARY KEY, seq INTEGER, created INTEGER NOT NULL, state INTEGER NOT NULL,
-         host INTEGER, signing_key BLOB, words TEXT
+         host INTEGER, signing_key TEXT, words TEXT
        ) WITHOUT ROWID""",
     """CREATE TABLE progress (
          directory TEXT NOT NULL, operations INTEGER NOT NULL, dids INTEGER NOT NULL,
