@@ -107,6 +107,7 @@ class Resolver:
         mirrored = None if fresh else self._mirrored(name)
         if mirrored is not None:
             self._tell("mirror")
+            await asyncio.sleep(0)  # many thousands may be answered in a row: others want their turn, too
             return self._allowed(mirrored)
         flight = self._flights.get((name, fresh))
         self._tell("request" if flight is None else "shared")

@@ -11,10 +11,10 @@ import typer
 from rich.live import Live
 
 from cli.console import canvas, err, out, table
-from cli.lag import span
 from cli.logs import log_nothing
 from cli.settings import Data, data_settings
 from cli.signals import run_until_signal
+from cli.words import span
 from schemas.errors import ConfigError
 from schemas.settings import Settings
 
