@@ -1,7 +1,7 @@
 """The mirror of the PLC directory: a file that tells of millions of DIDs what their last operation says.
 
-Readers open it read-only, any number of them, also while a sync writes. It never invents: a DID that it does
-not hold, or whose end it can't know yet, is for the directory. About 110 bytes of disk for a DID.
+Readers open it read-only, any number of them, also while a sync writes. It says nothing that it can't know: a
+DID that it does not hold is for the directory, and so is every DID while it is far behind. 110 bytes a DID.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -28,6 +28,10 @@ _COMMON_ENDING = ".bsky.social"
 """Left out of stored handles: every handle has a dot, so one without ends so."""
 _KEY_BEGINNING = "did:key:"
 """Left out, too. The rest stays text: packed it is 13 bytes shorter, and slower to read than all else."""
+MOST_AGE = 30 * 86_400.0
+"""Seconds that a mirror may be behind and still answer. In the midst of its first sync it is years behind:
+most accounts have moved since, and their old hosts would be asked for them, if these are still there."""
+_LOOK_SECONDS = 1.0
 _BATCH = 1000
 _WARN_SECONDS = 60.0
 _SELECT = (
@@ -74,9 +78,10 @@ class Status(NamedTuple):
 class PlcMirror:
     """A mirror to read. `close` it in the end; any thread may ask."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises DeploymentError where there is no mirror that can be read."""
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        """Raises DeploymentError where there is no mirror that can be read. ``clock``: seconds since 1970."""
         self.path = path
+        self._clock = clock
         if not path.is_file():
             raise DeploymentError(f"there is no mirror at {path}; make it with `skyfill plc sync`")
         with told(path, "read"):
@@ -87,6 +92,7 @@ class PlcMirror:
                 self._db.close()
                 raise
         self._warned = 0.0
+        self._looked, self._current = 0.0, False
 
     def __enter__(self) -> Self:
         return self
@@ -101,9 +107,8 @@ class PlcMirror:
     def find(self, did: str) -> Answer | None:
         """What is known of a DID; None: ask the directory.
 
-        An end (tombstone, no PDS or key) is only told by a mirror that once came to the end of the log:
-        before, operations may lie ahead that took it back. Private addresses are not refused here. A file
-        that can't be read counts as one that knows nothing; a warning is logged.
+        A mirror that is more than MOST_AGE behind answers nothing. Private addresses are not refused here. A
+        file that can't be read counts as one that knows nothing; a warning is logged.
         """
         try:
             return self.find_many([did]).get(did)
@@ -115,10 +120,9 @@ class PlcMirror:
 
     def find_many(self, dids: Iterable[str]) -> dict[str, Answer]:
         """The same for many DIDs; those to ask the directory for are left out. Raises DeploymentError."""
-        answers = {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
-        if all(isinstance(answer, Identity) for answer in answers.values()) or self.status().caught_up:
-            return answers
-        return {did: answer for did, answer in answers.items() if isinstance(answer, Identity)}
+        if not self._is_current():
+            return {}
+        return {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
 
     def entries(self, dids: Iterable[str]) -> Iterator[tuple[str, Entry]]:
         """All that is held of these DIDs, in any order. Raises DeploymentError."""
@@ -133,9 +137,24 @@ class PlcMirror:
                     yield did, Entry(seq, created, _answer(did, *rest))
 
     def age(self) -> float | None:
-        """Seconds since the last operation that is held; None without any. Raises DeploymentError."""
-        position = self.status().position
-        return time.time() - position.created / 1000 if position else None
+        """Seconds since all of the log was here; None while nothing is. Raises DeploymentError.
+
+        That was when the last operation came that is held, or later, when a sync found no more of them.
+        """
+        with told(self.path, "read"):
+            created, caught_up = self._db.execute("SELECT created, caught_up FROM progress").fetchone()
+        if created is None:
+            return None
+        current_at: float = max(created / 1000, caught_up or 0.0)
+        return max(0.0, self._clock() - current_at)
+
+    def _is_current(self) -> bool:
+        """Looked up once in a while; a sync may be under way."""
+        now = time.monotonic()
+        if not self._current or now - self._looked > _LOOK_SECONDS:
+            age = self.age()
+            self._looked, self._current = now, age is not None and age <= MOST_AGE
+        return self._current
 
     def status(self) -> Status:
         """How far the mirror is. Raises DeploymentError."""
@@ -158,7 +177,15 @@ def open_mirror(path: Path, directory: str, *, required: bool) -> PlcMirror | No
     if not required and not path.exists():
         return None
     mirror = PlcMirror(path)
+    age = mirror.age()
     if (known := mirror.status().directory) == directory.rstrip("/"):
+        if age is None or age > MOST_AGE:
+            _log.warning(
+                "the mirror %s is too far behind; the directory is asked for each account, until `skyfill "
+                "plc sync` has come within %d days of the log's end",
+                path,
+                MOST_AGE // 86_400,
+            )
         return mirror
     mirror.close()
     if required:

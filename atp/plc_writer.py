@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +38,7 @@ _TABLES = (
 class MirrorWriter(PlcMirror):
     """A mirror to read and write; made if it is not there. Its lock lasts as long as the process at most."""
 
-    def __init__(self, path: Path, directory: str) -> None:
+    def __init__(self, path: Path, directory: str, *, clock: Callable[[], float] = time.time) -> None:
         """``directory`` is the URL whose log this is.
 
         Raises DeploymentError where the file can't be written, is something else, belongs to another
@@ -52,7 +53,7 @@ class MirrorWriter(PlcMirror):
                     _prepare(made, path, directory)
                 finally:
                     made.close()
-            super().__init__(path)
+            super().__init__(path, clock=clock)
         except BaseException:
             os.close(self._lock)
             raise

@@ -41,8 +41,8 @@ def sync(
 
     The first time, for the whole network, takes about 15 hours at the limit that plc.directory sets (500
     requests of 1,000 operations in 5 minutes), or start from a file with `skyfill plc import`. Interrupted in
-    whatever way, the same command goes on where it stopped. A DID that is not in the mirror yet is asked of
-    the directory; one that has moved since is found by the worker.
+    whatever way, the same command goes on where it stopped. Jobs ask the directory for each account until the
+    mirror is within 30 days of the log's end, and the mirror from then on.
     """
     log_nothing()
     settings = data_settings(data)
@@ -140,7 +140,8 @@ async def _sync(settings: Settings, follow: bool) -> None:
         if age is None:
             err.print(
                 "The first sync of the whole network takes about 15 hours at plc.directory's limit. Jobs may "
-                "start meanwhile; Ctrl-C stops, and the same command goes on."
+                "start meanwhile: they ask the directory until the mirror is nearly complete. Ctrl-C stops, and "
+                "the same command goes on."
             )
         async with Client(user_agent=network.user_agent) as client:
             syncing = PlcSync(mirror, client, per_second=network.plc_requests_per_second, tell=display.show)
@@ -209,10 +210,18 @@ def _described(path: Path, found: Status, age: float | None) -> list[tuple[str, 
         ("operations read", f"{found.operations:,}"),
         ("DIDs", f"{found.dids:,}"),
         ("position", at),
-        ("age", "" if age is None else span(age)),
+        ("age", _aged(age)),
         ("caught up", "never" if found.caught_up is None else moment(int(found.caught_up * 1000))),
         ("size", f"{found.size / 2**20:,.1f} MiB"),
     ]
+
+
+def _aged(age: float | None) -> str:
+    from atp.plc_mirror import MOST_AGE
+
+    if age is None:
+        return "empty: it is not asked"
+    return f"{span(age)}: too old to be asked, run `skyfill plc sync`" if age > MOST_AGE else span(age)
 
 
 def _as_json(path: Path, found: Status, age: float | None) -> dict[str, object]:

@@ -106,9 +106,9 @@ RESOLUTIONS = CounterOf(
 )
 MIRROR_AGE = GaugeOf(
     "skyfill_plc_mirror_age_seconds",
-    "Since the last operation that the mirror of the PLC directory holds; absent without a mirror.",
-    "Each account that moved or changed its key meanwhile costs a failed request and one to the directory: "
-    "`skyfill plc sync`, or `--follow` beside long jobs.",
+    "How far the mirror of the PLC directory is behind; absent without a mirror.",
+    "Above 30 days it is not asked. Each account that moved or changed its key meanwhile costs a failed "
+    "request and one to the directory: `skyfill plc sync`, or `--follow` beside long jobs.",
 )
 
 TRANSACTION_SECTION = Section(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ def mirror(tmp_path: Path) -> Iterator[MirrorWriter]:
 
 
 def hold(mirror: MirrorWriter, operation: Any, of: str = DID) -> None:
-    mirror.apply(read([numbered(operation, 1, of=of)]), Position(1, 1), caught_up=1.0)
+    mirror.apply(read([numbered(operation, 1, of=of)]), Position(1, 1), caught_up=time.time())
 
 
 class Told(Counter[str]):

@@ -19,11 +19,13 @@ from tests.atp.builder import DID
 from tests.atp.plc_rows import TOMBSTONE, did, line, moved, numbered, timed, update
 
 HOUR = 3600
+NOW = 1_682_950_000.0
+"""Some hours after the rows' log began."""
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[MirrorWriter]:
-    with MirrorWriter(tmp_path / "plc.sqlite", "https://plc.example") as mirror:
+    with MirrorWriter(tmp_path / "plc.sqlite", "https://plc.example", clock=lambda: NOW) as mirror:
         yield mirror
 
 

@@ -21,6 +21,9 @@ from tests.atp.builder import DID
 from tests.atp.plc_rows import OTHER_KEY, PDS, SIGNER, TOMBSTONE, did, moved, numbered, read, timed, update
 
 DIRECTORY = "https://plc.example"
+NOW = 1_682_900_000.0
+"""Soon after the rows' log began."""
+DAY = 86_400
 ALICE = Identity(DID, "alice.example", PDS, SIGNER.did_key)
 
 
@@ -31,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def writer(path: Path) -> Iterator[MirrorWriter]:
-    with MirrorWriter(path, f"{DIRECTORY}/") as writer:
+    with MirrorWriter(path, f"{DIRECTORY}/", clock=lambda: NOW) as writer:
         yield writer
 
 
@@ -61,7 +64,7 @@ ANSWERS: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("operation", "expected"), ANSWERS, ids=lambda value: str(value)[:60])
 def test_what_goes_in_comes_out(writer: MirrorWriter, operation: Any, expected: Any) -> None:
-    apply(writer, numbered(operation, 1), caught_up=5.0)
+    apply(writer, numbered(operation, 1))
     found = writer.find(DID)
     if isinstance(expected, type):
         assert type(found) is expected
@@ -70,13 +73,26 @@ def test_what_goes_in_comes_out(writer: MirrorWriter, operation: Any, expected: 
         assert found == expected
 
 
-def test_only_a_mirror_that_came_to_the_end_tells_of_an_end(writer: MirrorWriter) -> None:
-    apply(writer, numbered(TOMBSTONE, 1), numbered(update(), 2, of=did(1)))
-    assert writer.find(DID) is None, "operations may lie ahead that took it back"
-    assert list(writer.find_many([DID, did(1)])) == [did(1)]
-    apply(writer, caught_up=7.0)
-    assert isinstance(writer.find(DID), IdentityTombstoned)
-    assert set(writer.find_many([DID, did(1)])) == {DID, did(1)}
+def test_a_mirror_that_is_far_behind_is_not_asked(writer: MirrorWriter, path: Path) -> None:
+    assert writer.age() is writer.find(DID) is None
+    apply(writer, numbered(update(), 100), numbered(TOMBSTONE, 101, of=did(1)))
+    began = NOW - 800
+    for later, known in (0, True), (29 * DAY, True), (31 * DAY, False):
+        with PlcMirror(path, clock=lambda later=later: began + 101 + later) as mirror:
+            assert mirror.age() == pytest.approx(later)
+            assert (mirror.find(DID) == ALICE) is known
+            assert isinstance(mirror.find(did(1)), IdentityTombstoned) is known
+    # In the midst of a first sync: as soon as it is near the end, whoever has it open is answered.
+    with PlcMirror(path, clock=lambda: began + 400 * DAY) as mirror:
+        assert mirror.find(DID) is None
+        apply(writer, numbered(moved("https://new.example"), 102, at=390 * DAY))
+        assert mirror.find(DID) == ALICE._replace(pds="https://new.example")
+        assert mirror.age() == 10 * DAY
+    # In a log where nothing happens.
+    with PlcMirror(path, clock=lambda: began + 900 * DAY) as mirror:
+        assert mirror.find(DID) is None
+        apply(writer, caught_up=began + 899 * DAY)
+        assert (mirror.age(), mirror.find(DID) is None) == (DAY, False)
 
 
 def test_later_operations_replace_earlier_ones_in_one_batch_and_over_several(writer: MirrorWriter) -> None:
@@ -109,7 +125,7 @@ def test_many_at_once_and_figures(writer: MirrorWriter, path: Path) -> None:
     rows = [numbered(moved(f"https://h{n % 7}.example"), n + 1, of=did(n)) for n in range(2500)]
     apply(writer, *rows)
     apply(writer, numbered(moved("https://new.example"), 2501, of=did(3)))
-    with PlcMirror(path) as mirror:
+    with PlcMirror(path, clock=lambda: NOW) as mirror:
         found = mirror.find_many([did(n) for n in range(3000)] + ["did:web:a.example", "alice.example"])
         assert len(found) == 2500
         expected = ALICE._replace(did=did(11), pds="https://h4.example")
@@ -133,7 +149,7 @@ def test_many_at_once_and_figures(writer: MirrorWriter, path: Path) -> None:
 def test_a_reader_sees_each_batch_as_soon_as_it_is_written_and_nothing_before(
     writer: MirrorWriter, path: Path
 ) -> None:
-    with PlcMirror(path) as mirror:
+    with PlcMirror(path, clock=lambda: NOW) as mirror:
         for seq in range(1, 30):
             apply(writer, numbered(moved(f"https://h{seq}.example"), seq))
             assert mirror.find(DID) == ALICE._replace(pds=f"https://h{seq}.example")
@@ -248,7 +264,7 @@ def test_a_mirror_that_breaks_while_it_is_read_counts_as_one_that_knows_nothing(
 ) -> None:
     with MirrorWriter(path, DIRECTORY) as writer:
         apply(writer, numbered(update(), 1))
-    with PlcMirror(path) as mirror:
+    with PlcMirror(path, clock=lambda: NOW) as mirror:
         assert mirror.find(DID) == ALICE
         with sqlite3.connect(path) as db:
             db.execute("DROP TABLE accounts")

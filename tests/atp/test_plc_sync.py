@@ -79,6 +79,11 @@ async def sync(path: Path, url: str, clock: Clock | None = None, **more: Any) ->
         return done
 
 
+def reading(path: Path) -> PlcMirror:
+    """A reader at the time of the syncs."""
+    return PlcMirror(path, clock=Clock())
+
+
 def table(path: Path) -> list[tuple[Any, ...]]:
     """All that is held of all DIDs."""
     columns = "did, seq, created, state, origin, signing_key, words"
@@ -99,7 +104,7 @@ async def test_a_mirror_answers_for_every_account_what_the_directory_answers(tmp
     async with network(*FAULTS) as running, Client(allow_private_hosts=True) as client:
         done = await sync(path, running.plc_url)
         assert (done.operations, done.caught_up, done.left) == (40 + 2 + 5, True, 0.0)
-        with PlcMirror(path) as mirror:
+        with reading(path) as mirror:
             mirrored = Resolver(client, plc_url="http://127.0.0.1:1", mirror=mirror)
             asked = Resolver(client, plc_url=running.plc_url)
             for number, did in enumerate(running.dids):
@@ -120,7 +125,7 @@ async def test_a_later_sync_brings_what_is_new_and_asks_for_no_more(tmp_path: Pa
         assert (await sync(path, running.plc_url)).operations == 2
         requests = [r["path"] for r in running.ledger.export()["requests"][before:]]
         assert requests == ["/export?after=42&count=1000"]
-        with PlcMirror(path) as mirror:
+        with reading(path) as mirror:
             moved = mirror.find(running.dids[9])
             assert isinstance(moved, Identity)
             assert moved.pds == running.hosts[2]
@@ -227,7 +232,7 @@ async def test_an_answer_that_cannot_be_a_log(
     async with serving(answer) as host:
         with pytest.raises(error, match=words):
             await sync(path, host.url)
-    with PlcMirror(path) as mirror:
+    with reading(path) as mirror:
         assert mirror.status().operations == 0
 
 
@@ -268,7 +273,7 @@ async def test_killed_at_any_instant_it_goes_on_to_the_same_mirror(
     path, other, prefix = (tmp_path / f"{name}.sqlite" for name in ("killed", "whole", "prefix"))
     async with network(*FAULTS, accounts=2400) as running:
         await killed(path, running.plc_url, statement, str(count))
-        with PlcMirror(path) as mirror:
+        with reading(path) as mirror:
             status = mirror.status()
         assert status.position is not None
         assert status.operations == status.position.seq == (2000 if statement == "BEGIN" else 1000)
@@ -325,7 +330,7 @@ async def test_a_sync_goes_on_where_a_file_ended(tmp_path: Path, form: str) -> N
         if form == "numbered":
             assert asked == ["/export?after=47&count=1000"]
         await sync(other, running.plc_url)
-        with PlcMirror(path) as mirror, PlcMirror(other) as whole:
-            assert mirror.find_many(running.dids).keys() == whole.find_many(running.dids).keys()
+        with reading(path) as mirror, reading(other) as whole:
+            assert len(mirror.find_many(running.dids)) == len(whole.find_many(running.dids)) == 40
             assert mirror.status().position == whole.status().position
     assert table(path) == table(other)
