@@ -140,8 +140,8 @@ async def _sync(settings: Settings, follow: bool) -> None:
         if age is None:
             err.print(
                 "The first sync of the whole network takes about 15 hours at plc.directory's limit. Jobs may "
-                "start meanwhile: they ask the directory until the mirror is nearly complete. Ctrl-C stops, and "
-                "the same command goes on."
+                "start meanwhile: they ask the directory until the mirror is nearly complete. Ctrl-C stops, "
+                "and the same command goes on."
             )
         async with Client(user_agent=network.user_agent) as client:
             syncing = PlcSync(mirror, client, per_second=network.plc_requests_per_second, tell=display.show)
