@@ -17,7 +17,7 @@ from atp.plc import OVERLAP_MS, Operation, Position, read_row
 from atp.plc_writer import MirrorWriter
 from atp.retry import Backoff
 from atp.xrpc import Client
-from schemas.errors import DeploymentError, IdentityUnreachable, UnexpectedResponse
+from schemas.errors import DeploymentError, IdentityUnreachable, UnexpectedResponse, XrpcError
 
 PAGE = 1000
 """Operations a request; the directory gives no more."""
@@ -64,9 +64,11 @@ class PlcSync:
         self._rate = per_second
         self._tell, self._clock, self._sleep = tell, clock, sleep
         self._limiter = limiter or HostLimiter(clock, sleep)
-        self._backoff = backoff or Backoff(attempts=8, first=1.0, sleep=sleep)
+        self._backoff = backoff or Backoff(attempts=8, first=1.0, sleep=self._pause)
         self._poll_seconds = poll_seconds
         self._operations = 0
+        self._position = mirror.status().position
+        self._trouble = ""
         self._end: int | None = None
         self._samples: deque[tuple[float, int]] = deque()
 
@@ -85,20 +87,18 @@ class PlcSync:
         while True:
             try:
                 page = await self._page(position.seq or 0, PAGE)
-            except IdentityUnreachable as error:
+            except IdentityUnreachable:
                 if not follow:
                     raise
-                self._tell(self._progress(position, caught_up=False)._replace(trouble=str(error)))
-                await self._sleep(self._poll_seconds)
+                await self._pause(self._poll_seconds)
                 continue
             for operation in page.operations:
                 position = position.after(operation)
             at_end = page.rows < PAGE
-            caught_up = self._clock() if at_end else None
-            known = position if position.seq is not None else None
-            self._mirror.apply(page.operations, known, caught_up=caught_up)
+            self._position = position if position.seq is not None else None
+            self._mirror.apply(page.operations, self._position, caught_up=self._clock() if at_end else None)
             self._operations += page.rows
-            progress = self._progress(known, caught_up=at_end)
+            progress = self._progress(caught_up=at_end)
             self._tell(progress)
             if at_end and not follow:
                 return progress
@@ -107,7 +107,7 @@ class PlcSync:
 
     async def _begin(self) -> Position:
         """Where to go on. What was imported by time is met again an hour before its end."""
-        position = self._mirror.status().position
+        position = self._position
         if position is None:
             return Position(None, -1)
         if position.seq is None:
@@ -136,14 +136,23 @@ class PlcSync:
         return await self._backoff.run(f"{self._directory}/export", lambda: self._ask(after, count))
 
     async def _ask(self, after: int, count: int) -> _Page:
-        async with self._limiter.turn("export", _JOB, self._rate) as turn:
-            answer = await self._client.get_bytes(
-                f"{self._directory}/export", {"after": after, "count": count}, trusted=True
-            )
-            turn.answered(answer.headers)
-        return _read(self._directory, answer.body, after)
+        try:
+            async with self._limiter.turn("export", _JOB, self._rate) as turn:
+                answer = await self._client.get_bytes(
+                    f"{self._directory}/export", {"after": after, "count": count}, trusted=True
+                )
+                turn.answered(answer.headers)
+            return _read(self._directory, answer.body, after)
+        except XrpcError as error:
+            self._trouble = str(error)
+            raise
 
-    def _progress(self, position: Position | None, *, caught_up: bool) -> Progress:
+    async def _pause(self, seconds: float) -> None:
+        """Before the next try; whoever looks on learns why nothing comes in."""
+        self._tell(self._progress(caught_up=False)._replace(trouble=self._trouble))
+        await self._sleep(seconds)
+
+    def _progress(self, *, caught_up: bool) -> Progress:
         now = self._clock()
         self._samples.append((now, self._operations))
         while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_SECONDS:
@@ -153,9 +162,9 @@ class PlcSync:
         left: float | None = None
         if caught_up:
             left = 0.0
-        elif self._end is not None and position is not None and position.seq is not None:
-            left = max(0, self._end - position.seq) / (per_second or self._rate * PAGE)
-        return Progress(position, self._operations, per_second, left, caught_up)
+        elif self._end is not None and self._position is not None and self._position.seq is not None:
+            left = max(0, self._end - self._position.seq) / (per_second or self._rate * PAGE)
+        return Progress(self._position, self._operations, per_second, left, caught_up)
 
 
 class _Page(NamedTuple):

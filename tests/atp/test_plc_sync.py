@@ -197,7 +197,9 @@ async def test_short_failures_are_waited_out_and_a_long_one_is_told(tmp_path: Pa
     clock, path = Clock(), tmp_path / "plc.sqlite"
     short = ServerError(host="plc", status=502, first=3)
     async with network(short) as running:
-        assert (await sync(path, running.plc_url, clock)).operations == 42
+        async with syncing(path, running.plc_url, clock) as (one, told):
+            assert (await one.run()).operations == 42
+        assert ["502" in progress.trouble for progress in told] == [True] * 3 + [False]
         assert len(clock.slept) >= 3
         await running.withdraw(short)
         await running.inject(ServerError(host="plc", status=500))
