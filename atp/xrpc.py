@@ -50,7 +50,7 @@ _WELL_KNOWN = "/.well-known/"
 
 
 class Answer(NamedTuple):
-    """A decoded JSON body, and the headers that came with it (case-insensitive)."""
+    """A body, mostly decoded JSON, and the headers that came with it (case-insensitive)."""
 
     body: Any
     headers: Mapping[str, str]
@@ -145,6 +145,11 @@ class Client:
         except orjson.JSONDecodeError as error:
             message = f"{response.url} does not answer JSON: {error}"
             raise NotXrpc(message, response.status, response.headers) from error
+
+    async def get_bytes(self, url: str, params: Params | None = None, *, trusted: bool = False) -> Answer:
+        """GET a body as it is, at most 32 MiB. Raises XrpcError's subclasses."""
+        async with self._get(url, params, trusted) as response:
+            return Answer(await response.read(_JSON_LIMIT), response.headers)
 
     async def get_text(self, url: str, *, trusted: bool = False) -> str:
         """GET a short text in UTF-8. Raises XrpcError's subclasses."""

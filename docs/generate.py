@@ -36,6 +36,7 @@ METRICS: tuple[Section, ...] = (
     instruments.GROUP_SECTION,
     instruments.TRANSACTION_SECTION,
     instruments.HTTP_SECTION,
+    instruments.RESOLVER_SECTION,
 )
 """All metrics that any process exports."""
 _DAY_MS = 24 * 3600 * 1000
