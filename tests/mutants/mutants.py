@@ -627,8 +627,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a group is set back without bound",
         REWIND,
-        "max(found[partition] if found[partition] >= 0 else end, end - most, 0)",
-        "found[partition] if found[partition] >= 0 else end",
+        "max(found[partition], end - most, 0)",
+        "found[partition]",
         (TEST_REWIND,),
     ),
     Mutant(
