@@ -30,7 +30,9 @@ SkyfillError
 │   │   └── HostUnknown           DNS says that there is no such name
 │   ├── HostTimeout               no answer in time
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
+│   ├── RepoChanging              it changed each time while its pages were listed
 │   └── UnexpectedResponse        any other status or body
+│       └── RecordNotFound        no record of that key
 ├── RepoError                     a repository that does not prove itself
 │   ├── CarError                  framing of the CAR file
 │   │   ├── CarTruncated
@@ -55,6 +57,7 @@ SkyfillError
 │       ├── MstCycle              a node is reached twice
 │       └── MstRecordIsNode       a record's CID points at a node of the tree
 └── RecordInvalid                 one record isn't valid atproto data; the rest is fine
+    └── CidMismatch               what a host listed is not what its CID names
 """
 
 from __future__ import annotations
@@ -236,12 +239,20 @@ class AddressForbidden(XrpcError):
     error_type: ClassVar[ErrorType] = "scope_violation"
 
 
+class RepoChanging(XrpcError):
+    """The repository changed each time while its pages were listed; a quieter moment may help."""
+
+
 class UnexpectedResponse(XrpcError):
     """Any other status or body. ``status`` is the HTTP status."""
 
     def __init__(self, message: str, status: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers)
         self.status = status
+
+
+class RecordNotFound(UnexpectedResponse):
+    """The host has the account, but no record of that key."""
 
 
 class RepoError(SkyfillError):
@@ -342,3 +353,7 @@ class RecordInvalid(SkyfillError):
     """One record is in its place but is not valid atproto data; the rest of the repository is fine."""
 
     error_type: ClassVar[ErrorType] = "validation_failed"
+
+
+class CidMismatch(RecordInvalid):
+    """A record as a host listed it has another CID than the host says."""

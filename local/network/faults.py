@@ -79,6 +79,14 @@ class InvalidRecord:
 
 
 @dataclass(frozen=True)
+class Changing:
+    """The account writes a post after each page of records that it answers (listRecords)."""
+
+    account: int
+    first: int | None = None
+
+
+@dataclass(frozen=True)
 class RateLimited:
     """A host with a budget of ``limit`` requests per fixed ``window`` (seconds), per client address.
 
@@ -145,6 +153,8 @@ class ServerError(_Anywhere):
     status: int = 502
 
 
-AccountFault = Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord
+AccountFault = (
+    Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord | Changing
+)
 HostFault = RateLimited | HiddenLimit | HostDown
 Fault = AccountFault | HostFault | Slow | CutShort | ServerError
