@@ -123,11 +123,12 @@ class HostDown:
 
 @dataclass(frozen=True)
 class _Anywhere:
-    """A fault of either an account (on its PDS) or a whole host."""
+    """A fault of either an account (on its PDS) or a whole host; ``method`` (e.g. getRepo) narrows it."""
 
     account: int | None = None
     host: Host | None = None
     first: int | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if (self.account is None) == (self.host is None):

@@ -32,6 +32,7 @@ from schemas.errors import (
     XrpcError,
 )
 from schemas.job_specs import JobSpec
+from stream_workers.fetch.auto_strategy import AutoStrategy
 from stream_workers.fetch.budget import ByteBudget
 from stream_workers.fetch.ending import Ending, Failed, Fetched, Retry, failed
 from stream_workers.fetch.list_strategy import ListStrategy
@@ -64,8 +65,9 @@ class Fetcher:
         """`reader` runs the reading of repositories beside the event loop; one thread is right."""
         self._resolver, self._clock = resolver, clock
         means = Means(client, budget, reader, spool_bytes, spool_folder, clock)
-        self._repo: FetchStrategy = RepoStrategy(means, resolver)
-        self._list: FetchStrategy = ListStrategy(means)
+        repo, listing = RepoStrategy(means, resolver), ListStrategy(means)
+        auto = AutoStrategy(repo, listing, _is_final, clock)
+        self._strategies: dict[str, FetchStrategy] = {"repo": repo, "list": listing, "auto": auto}
 
     async def fetch(self, task: DidTask, spec: JobSpec, selection: Selection, limiter: HostLimiter) -> Ending:
         """The ending of one go. A `Fetched` holds memory until its spool is closed."""
@@ -95,8 +97,7 @@ class Fetcher:
         refetches = 0
         while True:
             try:
-                strategy = self._list if processing.strategy == "list" else self._repo
-                return await strategy.fetch(order)
+                return await self._strategies[processing.strategy].fetch(order)
             except RateLimited as error:
                 order.refusals.another(error)
             except BlockMissing:
@@ -116,6 +117,10 @@ class Fetcher:
             delay = max(delay, min(error.retry_after, _RETRY_MOST))
         _log.info("%s will be tried again in %.0f s: %s", task.did, delay, error)
         return Retry(error.error_type, error.reason, str(error), delay)
+
+
+def _is_final(order: Order, error: SkyfillError) -> bool:
+    return order.task.attempt > order.processing.max_retries or not _may_pass(error)
 
 
 def _may_pass(error: SkyfillError) -> bool:

@@ -53,6 +53,11 @@ class Selection:
         self.fingerprint = _fingerprint(backfill)
         """The same for two jobs exactly if they select the same."""
 
+    @property
+    def collections(self) -> frozenset[str] | None:
+        """The collections that wanted records are in, where the document names them; None: any may be."""
+        return None if self._all_types or self._families else frozenset(self._collections)
+
     def wants_key(self, did: str) -> Callable[[str, str], str | None]:
         """A test of (collection, rkey) for this account: why it is left out before being read, or None."""
         known: dict[str, bool] = {}

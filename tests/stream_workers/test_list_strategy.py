@@ -77,8 +77,11 @@ class Place:
         (task,) = tasks_of(self.network, "job", [number], **fields)
         return task
 
-    async def go(self, task: DidTask, strategy: str = "list", max_retries: int = 3, **fields: Any) -> Ending:
+    async def go(
+        self, task: DidTask, strategy: str = "list", max_retries: int = 3, seconds: float = 300, **fields: Any
+    ) -> Ending:
         limits = {"requests_per_second": 1000, "max_retries": max_retries, "strategy": strategy}
+        limits["timeout_seconds"] = seconds
         spec = job_spec("job", processing=limits, **fields)
         ending = await self.fetcher.fetch(task, spec, Selection(spec.backfill), self.limiter)
         if isinstance(ending, Fetched):
