@@ -24,6 +24,7 @@ from atp.http import Http, Params, Response
 from schemas.errors import (
     NotXrpc,
     RateLimited,
+    RecordNotFound,
     RepoDeactivated,
     RepoNotFound,
     RepoSuspended,
@@ -213,6 +214,11 @@ class Client:
         answer = await self.query(pds, "com.atproto.repo.listRecords", params)
         return _checked(answer, "com.atproto.repo.listRecords", records=list)
 
+    async def get_record(self, pds: str, did: str, collection: str, rkey: str) -> Answer:
+        """One record: ``body["uri"]``, ``["cid"]``, ``["value"]``. Raises RecordNotFound and XrpcError."""
+        params = {"repo": did, "collection": collection, "rkey": rkey}
+        return await self.query(pds, "com.atproto.repo.getRecord", params)
+
     async def get_latest_commit(self, pds: str, did: str) -> Answer:
         """The head of a repository: ``body["cid"]`` and ``body["rev"]``. Raises XrpcError's subclasses."""
         answer = await self.query(pds, "com.atproto.sync.getLatestCommit", {"did": did})
@@ -315,6 +321,8 @@ async def _error_of(response: Response) -> XrpcError:
             return _REPO_STATES[name](text, response.headers)
         if name == "InvalidRequest" and message.startswith(_UNKNOWN_REPO):
             return RepoNotFound(text, response.headers)
+        if name == "RecordNotFound":
+            return RecordNotFound(text, response.status, response.headers)
     kind = UnexpectedResponse if name else NotXrpc
     return kind(text, response.status, response.headers)
 

@@ -85,6 +85,14 @@ class TimeRange(Section):
         description="What dates a record: its createdAt (the TID where that is unusable), or the TID alone.",
     )
 
+    margin_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        description="With `created_at`: also require a key that is a TID of the range or of so many days "
+        "around it, so that `list` needs the pages of that time only; absent: any key will do.",
+    )
+
     @field_validator("start_date", "end_date", mode="before")
     @classmethod
     def _day_not_number(cls, day: object) -> object:
@@ -96,6 +104,8 @@ class TimeRange(Section):
     def _ordered(self) -> Self:
         if self.start_date and self.end_date and self.end_date < self.start_date:
             raise ValueError("end_date lies before start_date; swap them or drop one")
+        if self.margin_days is not None and self.by == "rkey":
+            raise ValueError("margin_days belongs to `by: created_at`; with `by: rkey` the key alone decides")
         return self
 
 
@@ -118,8 +128,11 @@ class Processing(Section):
     max_retries: int = Field(
         3, ge=0, le=100, description="Further attempts for an account after one that may yet succeed."
     )
-    strategy: Literal["repo"] = Field(
-        "repo", description="How records come: `repo` is one CAR per account (getRepo)."
+    strategy: Literal["repo", "list", "auto"] = Field(
+        "repo",
+        description="How records come: `repo` is one CAR per account (getRepo), proven up to the signature; "
+        "`list` asks for pages of the wanted collections (listRecords), proven record by record; `auto` is "
+        "`list` where few records are wanted by key, else `repo`, and `list` where that fails for good.",
     )
     timeout_seconds: float = Field(
         300,

@@ -31,8 +31,10 @@ SkyfillError
 │   │   └── TlsInvalid            a certificate that proves nothing
 │   ├── HostTimeout               no answer in time
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
+│   ├── RepoChanging              it changed each time while its pages were listed
 │   └── UnexpectedResponse        any other status or body
-│       └── NotXrpc               no answer of the protocol: a proxy's page, a parked domain, not HTTP
+│       ├── NotXrpc               no answer of the protocol: a proxy's page, a parked domain, not HTTP
+│       └── RecordNotFound        no record of that key
 ├── RepoError                     a repository that does not prove itself
 │   ├── CarError                  framing of the CAR file
 │   │   ├── CarTruncated
@@ -57,6 +59,7 @@ SkyfillError
 │       ├── MstCycle              a node is reached twice
 │       └── MstRecordIsNode       a record's CID points at a node of the tree
 └── RecordInvalid                 one record isn't valid atproto data; the rest is fine
+    └── CidMismatch               what a host listed is not what its CID names
 """
 
 from __future__ import annotations
@@ -272,6 +275,14 @@ class AddressForbidden(XrpcError):
     error_type: ClassVar[ErrorType] = "scope_violation"
 
 
+class RepoChanging(XrpcError):
+    """The repository changed each time while its pages were listed; a quieter moment may help."""
+
+    @property
+    def may_pass(self) -> bool:
+        return True
+
+
 class UnexpectedResponse(XrpcError):
     """Any other status or body. ``status`` is the HTTP status."""
 
@@ -298,6 +309,10 @@ class NotXrpc(UnexpectedResponse):
     @property
     def about_host(self) -> bool:
         return True
+
+
+class RecordNotFound(UnexpectedResponse):
+    """The host has the account, but no record of that key."""
 
 
 class RepoError(SkyfillError):
@@ -398,3 +413,7 @@ class RecordInvalid(SkyfillError):
     """One record is in its place but is not valid atproto data; the rest of the repository is fine."""
 
     error_type: ClassVar[ErrorType] = "validation_failed"
+
+
+class CidMismatch(RecordInvalid):
+    """A record as a host listed it has another CID than the host says."""

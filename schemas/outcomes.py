@@ -36,7 +36,8 @@ class RepoOutcome(Message):
     records: dict[str, int] = Field(default_factory=dict)
     """Records published, by collection."""
     dropped: dict[str, int] = Field(default_factory=dict)
-    """Records not published, by reason: `record_type`, `time_range`, `uri`, `invalid`, `too_large`."""
+    """Records not published, by reason: `record_type`, `time_range`, `uri`, `invalid`, `too_large`,
+    `cid_mismatch`. Strategy `list` counts only those that it has listed."""
     undated: Count = 0
     """Records whose day came from the TID, or that have none, for want of a usable createdAt."""
     bytes: Count = 0

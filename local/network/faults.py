@@ -79,6 +79,14 @@ class InvalidRecord:
 
 
 @dataclass(frozen=True)
+class Changing:
+    """The account writes a post after each page of records that it answers (listRecords)."""
+
+    account: int
+    first: int | None = None
+
+
+@dataclass(frozen=True)
 class RateLimited:
     """A host with a budget of ``limit`` requests per fixed ``window`` (seconds), per client address.
 
@@ -115,11 +123,12 @@ class HostDown:
 
 @dataclass(frozen=True)
 class _Anywhere:
-    """A fault of either an account (on its PDS) or a whole host."""
+    """A fault of either an account (on its PDS) or a whole host; ``method`` (e.g. getRepo) narrows it."""
 
     account: int | None = None
     host: Host | None = None
     first: int | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if (self.account is None) == (self.host is None):
@@ -152,6 +161,8 @@ class Odd(_Anywhere):
     answer: str = "200 page"
 
 
-AccountFault = Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord
+AccountFault = (
+    Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord | Changing
+)
 HostFault = RateLimited | HiddenLimit | HostDown
 Fault = AccountFault | HostFault | Slow | CutShort | ServerError | Odd

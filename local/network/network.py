@@ -18,6 +18,7 @@ from local.network.directory import Directory
 from local.network.faults import Corrupted, Fault, Host, HostDown, Moved, RateLimited, Unavailable
 from local.network.ledger import Ledger
 from local.network.pds import Pds
+from local.network.records import Record
 from local.network.relay import Relay
 from local.network.server import HostServer
 from local.network.store import RepoStore
@@ -119,6 +120,10 @@ class Network:
     def truth(self) -> Iterator[AccountTruth]:
         """What a perfect backfill would hold, account by account; see ``truth.py``."""
         return iter(self._truth)
+
+    def write(self, number: int, key: str, record: Record | None) -> str:
+        """An account creates, replaces or (None) deletes a record, "collection/rkey"; its new rev."""
+        return self._store.writes.add(self.account(number), key, record)
 
     async def start(self) -> None:
         """Listen on all ports. Raises LocalServerError if one is taken; then nothing listens."""

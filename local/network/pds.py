@@ -16,7 +16,7 @@ from local.network.accounts import Account, Population
 from local.network.active import ActiveFaults
 from local.network.answer import Answer, bounded, json_answer, xrpc_error
 from local.network.directory import did_document, resolve_handle
-from local.network.faults import Moved, RotatedKey, Tombstoned, Unavailable
+from local.network.faults import Changing, Moved, RotatedKey, Tombstoned, Unavailable
 from local.network.store import Listed, RepoStore
 
 Status = Literal["active", "takendown", "suspended", "deactivated", "not_found"]
@@ -73,11 +73,13 @@ class Pds:
         return unavailable.state if unavailable is not None else "active"
 
     def get_repo(self, query: Mapping[str, str]) -> Answer:
-        """com.atproto.sync.getRepo; ``since`` is ignored, as a host may: the answer is the full repo."""
+        """com.atproto.sync.getRepo; with ``since`` the blocks that came after that rev, none if none did."""
         account = self._synced(query)
         if isinstance(account, Answer):
             return account
-        return Answer(200, self._store.car(account), "application/vnd.ipld.car", chunked=True)
+        since = query.get("since")
+        car = self._store.car(account) if since is None else self._store.difference(account, since)
+        return Answer(200, car, "application/vnd.ipld.car", chunked=True)
 
     def get_latest_commit(self, query: Mapping[str, str]) -> Answer:
         account = self._synced(query)
@@ -92,7 +94,7 @@ class Pds:
         if account is None or status == "not_found":
             return xrpc_error("RepoNotFound", f"Could not find repo for DID: {query.get('did', '')}")
         if status == "active":
-            return json_answer({"did": account.did, "active": True, "rev": account.rev})
+            return json_answer({"did": account.did, "active": True, "rev": self._store.writes.rev(account)})
         return json_answer({"did": account.did, "active": False, "status": status})
 
     async def list_repos(self, query: Mapping[str, str]) -> Answer:
@@ -125,6 +127,8 @@ class Pds:
         page = self._page(account, collection, limit, query.get("cursor"), query.get("reverse") == "true")
         rows = [self._record(account, item) for item in page]
         more = {"cursor": page[-1].key.partition("/")[2]} if page else {}
+        if self._faults.strikes(self._faults.of_account(account.number, Changing)):
+            self._store.writes.add_post(account)
         return json_answer({**more, "records": rows})
 
     def get_record(self, query: Mapping[str, str]) -> Answer:

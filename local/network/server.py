@@ -119,20 +119,20 @@ class HostServer:
             await delivery.send(refused, headers)
             return
         number = self._account_number(did)
-        slow = self._fault(Slow, number)
+        slow = self._fault(Slow, number, request.path)
         if isinstance(slow, Slow) and self._faults.strikes(slow):
             await self._linger(slow)
-        broken = self._fault(ServerError, number)
+        broken = self._fault(ServerError, number, request.path)
         if isinstance(broken, ServerError) and self._faults.strikes(broken):
             error = xrpc_error("InternalServerError", "Internal Server Error", status=broken.status)
             await delivery.send(error, headers)
             return
         answer = await service.answer(request.path, request.query)
-        odd = self._fault(Odd, number)
+        odd = self._fault(Odd, number, request.path)
         if isinstance(odd, Odd) and self._faults.strikes(odd):
             await delivery.send_odd(odd.answer, answer)
             return
-        cut = self._fault(CutShort, number)
+        cut = self._fault(CutShort, number, request.path)
         if isinstance(cut, CutShort) and answer.status == 200 and self._faults.strikes(cut):
             await delivery.send_half(answer, headers)
             return
@@ -160,14 +160,19 @@ class HostServer:
         return xrpc_error("RateLimitExceeded", "Rate Limit Exceeded", status=429), headers
 
     def _fault(
-        self, kind: type[Slow] | type[CutShort] | type[ServerError] | type[Odd], number: int | None
+        self,
+        kind: type[Slow] | type[CutShort] | type[ServerError] | type[Odd],
+        number: int | None,
+        path: str,
     ) -> Slow | CutShort | ServerError | Odd | None:
         """The fault of this kind on the request's account (on PDSs only), else on the host."""
+        method = path.rpartition(".")[2]
         if number is not None and isinstance(self.name, int):
             fault = self._faults.of_account(number, kind)
-            if fault is not None:
+            if fault is not None and fault.method in (None, method):
                 return fault
-        return self._faults.of_host(self.name, kind)
+        fault = self._faults.of_host(self.name, kind)
+        return fault if fault is not None and fault.method in (None, method) else None
 
     def _account_number(self, did: str | None) -> int | None:
         account = self._population.find(did) if did is not None else None

@@ -7,8 +7,12 @@ from typing import Literal
 
 from schemas.dids import DidTask
 from schemas.errors import ErrorType, SkyfillError
+from schemas.records import Proof
 from stream_workers.fetch.budget import Spool
 from stream_workers.fetch.events import RepoEvents
+
+Strategy = Literal["repo", "list"]
+"""How records came."""
 
 
 @dataclass
@@ -21,7 +25,13 @@ class Fetched:
     events: RepoEvents
     messages: list[bytes] | None
     spool: Spool
-    seconds: float
+    strategy: Strategy
+    seconds: float = 0.0
+
+    @property
+    def proof(self) -> Proof:
+        """What stands behind the records."""
+        return self.events.proof
 
 
 @dataclass
