@@ -248,9 +248,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a task is finished but not what it brought",
         SETTLE,
-        "                self._publish_repo(publisher, task, ending, spec, selection)\n",
+        "                self._conclude(publisher, task, ending, spec, selection)\n",
         "                pass\n",
         (TEST_TOUR,),
+    ),
+    Mutant(
+        "a large repository is published though its partition went away",
+        SETTLE,
+        "                    raise _GivenUp\n                self._conclude",
+        "                    pass\n                self._conclude",
+        ("tests/stream_workers/test_large_repo.py",),
     ),
     Mutant(
         "downloads go on while their partition is given up",
