@@ -253,13 +253,6 @@ MUTANTS: tuple[Mutant, ...] = (
         (TEST_TOUR,),
     ),
     Mutant(
-        "a large repository is published though its partition went away",
-        SETTLE,
-        "                    raise _GivenUp\n                self._conclude",
-        "                    pass\n                self._conclude",
-        ("tests/stream_workers/test_large_repo.py",),
-    ),
-    Mutant(
         "downloads go on while their partition is given up",
         WORKER,
         "            task.cancel()\n        if ended:\n",
