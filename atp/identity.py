@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -88,6 +88,11 @@ class Resolver:
             self._flights[name, fresh] = flight
             flight.add_done_callback(lambda done: self._land((name, fresh), done))
         return await asyncio.shield(flight)  # whoever gives up waiting leaves it to the others
+
+    def known(self, names: Collection[str]) -> dict[str, Identity]:
+        """Those of these DIDs and handles (in lower case) that can be told without asking anybody."""
+        found = ((name, self._cache.get(name)) for name in names)
+        return {name: identity for name, identity in found if identity is not None}
 
     def _land(self, flight: tuple[str, bool], done: asyncio.Task[Identity]) -> None:
         del self._flights[flight]
