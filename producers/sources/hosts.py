@@ -87,11 +87,11 @@ class HostAccounts(AccountSource):
             await _close(opened)
 
     def _admit(
-        self, row: object, opened: dict[str, OpenHost], left_out: Counter[str], notes: list[str]
+        self, row: dict[str, Any], opened: dict[str, OpenHost], left_out: Counter[str], notes: list[str]
     ) -> None:
         """Begins with a host that the relay lists, or counts why not."""
-        name = row.get("hostname") if isinstance(row, dict) else None
-        if not isinstance(row, dict) or not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
+        name = row.get("hostname")
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
             left_out["host_malformed"] += 1
             return
         if name in opened:
@@ -174,8 +174,8 @@ class HostDirectory:
         """The cursor of the page that the next host stands on, the host before it, whether all are done."""
         return [self._cursor, self._last, self.ended]
 
-    async def next(self) -> object | None:
-        """The next row; None at the end. Raises SourceError where the relay can't be read."""
+    async def next(self) -> dict[str, Any] | None:
+        """The next row, empty for what is none; None at the end. Raises SourceError where it can't be read."""
         while not self._rows and not self.ended:
             if self._begun and self._following is None:
                 self.ended = True
@@ -186,9 +186,9 @@ class HostDirectory:
             self._begun = True
         if not self._rows:
             return None
-        row: object = self._rows.pop(0)
+        row = self._rows.pop(0)
         self._last = _name_of(row)
-        return row
+        return row if isinstance(row, dict) else {}
 
 
 def _behind(rows: Rows, last: str | None) -> Rows:

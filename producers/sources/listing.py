@@ -26,7 +26,7 @@ _LONGEST_CURSOR = 512
 _MOST_EMPTY = 20
 """Pages in a row that hold nothing and lead on."""
 _GONE = {"takendown": "RepoTakendown", "suspended": "RepoSuspended", "deactivated": "RepoDeactivated"}
-_OF_THE_RELAY = frozenset({"desynchronized", "throttled"})
+_OF_THE_RELAY = ("desynchronized", "throttled")
 """A relay's own trouble with an account, which its host may serve all the same."""
 
 Rows = list[Any]
