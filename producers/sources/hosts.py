@@ -175,7 +175,7 @@ class HostDirectory:
         return [self._cursor, self._last, self.ended]
 
     async def next(self) -> dict[str, Any] | None:
-        """The next row, empty for what is none; None at the end. Raises SourceError where it can't be read."""
+        """The next row, empty for what is none; None at the end. Raises SourceError if it can't be read."""
         while not self._rows and not self.ended:
             if self._begun and self._following is None:
                 self.ended = True

@@ -77,8 +77,8 @@ class JobAccounts(ListedAccounts):
         async for page in super().again(orjson.dumps(place).decode()):
             yield page
 
-    async def _take(self, reading: Reading, most: int) -> list[str]:
-        return await in_thread(partial(reading.take, most), self._given_up.set)
+    async def _take(self, reading: Reading, most: int, until: int | None = None) -> list[str]:
+        return await in_thread(partial(reading.take, most, until), self._given_up.set)
 
     async def _ended(self) -> JobStatus:
         """The job's last status. Raises SourceError if there is no such job, or if it has not ended."""

@@ -19,13 +19,14 @@ from schemas.errors import SourceError
 
 LIST_PAGE = 500
 """Entries of a page of what is read in this process."""
-_SKIPPED_AT_ONCE = 5000
+SKIPPED_AT_ONCE = 5000
 
 
 class Place(NamedTuple):
-    """How far a list was read: entries, and their CRC-32, each with a line feed."""
+    """How far a list was read: rows, those without an entry included, and the CRC-32 of the entries, each
+    with a line feed."""
 
-    entries: int = 0
+    rows: int = 0
     checksum: int = 0
 
 
@@ -37,23 +38,24 @@ class Reading:
         self.place = Place()
         self.ended = False
         self.blank = 0
-        """Rows without an entry since `take` was last called."""
+        """Rows without an entry that `take` last met."""
 
-    def take(self, most: int) -> list[str]:
-        """The next entries; moves the place. Fewer than `most` only at the end."""
+    def take(self, most: int, until: int | None = None) -> list[str]:
+        """So many entries, or fewer at the end of the list or at row `until`; moves the place."""
         taken: list[str] = []
-        self.blank = 0
-        while len(taken) < most:
+        rows, self.blank = self.place.rows, 0
+        while len(taken) < most and rows != until:
             entry = next(self._entries, _END)
             if entry is _END:
                 self.ended = True
                 break
+            rows += 1
             if isinstance(entry, str):
                 taken.append(entry)
             else:
                 self.blank += 1
         text = "".join(f"{entry}\n" for entry in taken).encode("utf-8", "replace")
-        self.place = Place(self.place.entries + len(taken), zlib.crc32(text, self.place.checksum))
+        self.place = Place(rows, zlib.crc32(text, self.place.checksum))
         return taken
 
     def close(self) -> None:
@@ -74,17 +76,17 @@ class ListedAccounts(AccountSource):
     def _entries(self) -> Generator[str | None, None, None]:
         """All entries from the beginning, stripped and not empty; None for a row that has none."""
 
-    async def _take(self, reading: Reading, most: int) -> list[str]:
+    async def _take(self, reading: Reading, most: int, until: int | None = None) -> list[str]:
         """One step of reading. Others have their turn between two steps."""
         await asyncio.sleep(0)
-        return reading.take(most)
+        return reading.take(most, until)
 
     async def _pages(self, after: str | None) -> AsyncGenerator[Page, None]:
         wanted = Place() if after is None else Place(*orjson.loads(after))
         reading = Reading(self._entries())
         try:
-            while not reading.ended and reading.place.entries < wanted.entries:
-                await self._take(reading, min(_SKIPPED_AT_ONCE, wanted.entries - reading.place.entries))
+            while not reading.ended and reading.place.rows < wanted.rows:
+                await self._take(reading, SKIPPED_AT_ONCE, wanted.rows)
             require_same(reading, wanted, self.name)
             while not reading.ended:
                 taken = await self._take(reading, self.page_entries)
@@ -98,11 +100,8 @@ class ListedAccounts(AccountSource):
         wanted = Place(*orjson.loads(until))
         reading = Reading(self._entries())
         try:
-            while not reading.ended and reading.place.entries < wanted.entries:
-                taken = await self._take(
-                    reading, min(self.page_entries, wanted.entries - reading.place.entries)
-                )
-                yield page_of(taken, 0, until)
+            while not reading.ended and reading.place.rows < wanted.rows:
+                yield page_of(await self._take(reading, self.page_entries, wanted.rows), 0, until)
             require_same(reading, wanted, self.name)
         finally:
             reading.close()
@@ -112,7 +111,7 @@ def require_same(reading: Reading, wanted: Place, name: str) -> None:
     """Raises SourceError unless the entries read are those that `wanted` was taken from."""
     if reading.place != wanted:
         raise SourceError(
-            f"{name} changed while its job was being planned: its first {wanted.entries} entries are not "
+            f"{name} changed while its job was being planned: its first {wanted.rows} rows are not "
             f"those read before; submit a new job"
         )
 

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from producers.sources.base import AccountSource, Page
 from producers.sources.formats import form_of, read_accounts
-from producers.sources.listed import LIST_PAGE, Place, Reading, page_of, require_same
+from producers.sources.listed import LIST_PAGE, SKIPPED_AT_ONCE, Place, Reading, page_of, require_same
 from producers.sources.threads import in_thread
 from schemas.errors import SourceError
 from schemas.settings import S3Settings
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _RANGE_BYTES = 4 * 2**20
-_SKIPPED_AT_ONCE = 50_000
 _CONFIG = Config(
     retries={"max_attempts": 6, "mode": "standard"},
     connect_timeout=10,
@@ -94,9 +93,10 @@ class S3Accounts(AccountSource):
         wanted = Place(*counted)
         async for found, reading in self._objects(None):
             last = found.key == key
-            while not reading.ended and not (last and reading.place.entries >= wanted.entries):
-                most = wanted.entries - reading.place.entries if last else self.page_entries
-                yield page_of(await in_thread(partial(reading.take, min(most, self.page_entries))), 0, until)
+            end = wanted.rows if last else None
+            while not reading.ended and reading.place.rows != end:
+                taken = await in_thread(partial(reading.take, self.page_entries, end))
+                yield page_of(taken, 0, until)
             if last:
                 await self._reach(reading, found, etag, wanted)
                 return
@@ -106,9 +106,8 @@ class S3Accounts(AccountSource):
         name = f"s3://{self._bucket}/{found.key}"
         if found.etag != etag:
             raise SourceError(f"{name} was replaced while its job was being planned; submit a new job")
-        while not reading.ended and reading.place.entries < wanted.entries:
-            most = min(_SKIPPED_AT_ONCE, wanted.entries - reading.place.entries)
-            await in_thread(partial(reading.take, most))
+        while not reading.ended and reading.place.rows < wanted.rows:
+            await in_thread(partial(reading.take, SKIPPED_AT_ONCE, wanted.rows))
         require_same(reading, wanted, name)
 
     async def _objects(self, start: str | None) -> AsyncGenerator[tuple[S3Object, Reading], None]:
@@ -175,7 +174,8 @@ class S3Accounts(AccountSource):
             endpoint = self._source.endpoint_url or self._settings.endpoint_url
             config = _CONFIG.merge(Config(s3={"addressing_style": "path"})) if endpoint else _CONFIG
             try:
-                self._client = boto3.client(
+                # A session of its own: the common one is not made for threads, and remembers credentials.
+                self._client = boto3.session.Session().client(
                     "s3", endpoint_url=endpoint, region_name=self._source.region, config=config
                 )
             except (BotoCoreError, ValueError) as error:

@@ -23,7 +23,7 @@ def mixed(names: Sequence[str], malformed: int, blank: str) -> list[str]:
     """The names with so many blank rows between them, at both ends too."""
     rows = list(names)
     for number in range(malformed):
-        rows.insert(number * 3 % (len(rows) + 1), blank)
+        rows.insert(number * 3 % (len(rows) + 1) if number else len(rows), blank)
     return rows
 
 
@@ -163,7 +163,7 @@ async def test_a_list_that_changed_before_the_cursor_is_refused(tmp_path: Path, 
     assert "changed while its job was being planned" in await refusal(stand.source(), cursor)
     again = stand.source().again(cursor)
     assert again is not None
-    with pytest.raises(Exception, match="its first 6 entries are not those read before"):
+    with pytest.raises(Exception, match="its first 6 rows are not those read before"):
         await read(again)
     await stand.put(MANY[:4])
     assert "changed while its job was being planned" in await refusal(stand.source(), cursor)
