@@ -25,3 +25,5 @@ class DidTask(Message):
     not_before: Instant | None = None
     """Not due before this; absent: at once."""
     since: str | None = None
+    rev: str | None = None
+    """The repository's rev where the source listed one: what the host had then."""
