@@ -46,10 +46,12 @@ class Buckets:
             headers["Retry-After"] = str(math.ceil(wait))
         return allowed, headers
 
-    def spend_hidden(self, fault: HiddenLimit, client: str) -> bool:
-        """Count a request against the budget nobody is told of; whether it is allowed."""
-        window, _ = self._count("hidden", client, 1.0)
-        return window.used <= fault.per_second
+    def spend_hidden(self, fault: HiddenLimit, client: str) -> tuple[bool, dict[str, str]]:
+        """The same for the budget nobody is told of: headers are only those of a refusal."""
+        window, now = self._count("hidden", client, fault.window)
+        allowed = window.used <= fault.limit
+        told = {} if allowed or not fault.retry_after else {"Retry-After": str(math.ceil(window.ends - now))}
+        return allowed, told
 
     def _count(self, bucket: str, client: str, seconds: float) -> tuple[_Window, float]:
         now = self._clock()

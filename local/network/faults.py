@@ -95,10 +95,15 @@ class RateLimited:
 
 @dataclass(frozen=True)
 class HiddenLimit:
-    """A host that answers 429 without any header about it above ``per_second`` requests a second."""
+    """A host that takes ``limit`` requests of any kind per fixed ``window`` (seconds), and never says so.
+
+    Its 429 has no header about it either; with ``retry_after`` it has that one.
+    """
 
     host: Host
-    per_second: int
+    limit: int
+    window: float = 1.0
+    retry_after: bool = False
 
 
 @dataclass(frozen=True)

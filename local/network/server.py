@@ -144,8 +144,10 @@ class HostServer:
         """A 429 if a budget is spent, and the headers to send with whatever is answered."""
         client = request.remote or ""
         hidden = self._faults.of_host(self.name, HiddenLimit)
-        if hidden is not None and not self._buckets.spend_hidden(hidden, client):
-            return Answer(429, b"", "text/plain"), {}
+        if hidden is not None:
+            allowed, told = self._buckets.spend_hidden(hidden, client)
+            if not allowed:
+                return Answer(429, b"", "text/plain"), told
         limited = self._faults.of_host(self.name, RateLimited)
         if limited is None:
             return None, {}

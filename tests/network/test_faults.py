@@ -282,7 +282,7 @@ async def test_get_repo_can_have_a_bucket_of_its_own(http: aiohttp.ClientSession
 
 async def test_a_hidden_limit_says_nothing(http: aiohttp.ClientSession) -> None:
     clock = Clock()
-    async with with_faults(HiddenLimit(host=0, per_second=2), clock=clock) as network:
+    async with with_faults(HiddenLimit(host=0, limit=2), clock=clock) as network:
         url = network.hosts[0] + "/xrpc/_health"
         answers = await statuses(http, url, 3)
         assert [status for status, _ in answers] == [200, 200, 429]

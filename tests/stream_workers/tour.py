@@ -89,7 +89,7 @@ FAULTS: list[Fault] = [
     CutShort(account=NAMED["cut_once"], first=1),
     Slow(account=NAMED["slow_once"], first=1, seconds=6.0),
     RateLimited(LIMITED, limit=LIMIT, window=3),
-    HiddenLimit(UNTOLD, per_second=UNTOLD_LIMIT),
+    HiddenLimit(UNTOLD, limit=UNTOLD_LIMIT),
     HostDown(DOWN),
 ]
 SIZES = dict.fromkeys(NAMED.values(), 60) | {
