@@ -29,7 +29,8 @@ class Buckets:
     def spend(self, fault: RateLimited, client: str, method: str) -> tuple[bool, dict[str, str]]:
         """Count a request; returns whether it is allowed and the headers that say so.
 
-        As the reference PDS does it, RateLimit-Reset in epoch seconds is rounded down, Retry-After up.
+        As the reference PDS does it, RateLimit-Reset in epoch seconds is rounded down, and a refusal has no
+        Retry-After.
         """
         own = fault.repo_limit is not None and method == "com.atproto.sync.getRepo"
         limit = fault.repo_limit if own and fault.repo_limit is not None else fault.limit
@@ -41,10 +42,7 @@ class Buckets:
             "RateLimit-Reset": str(int(window.ends) if fault.reset == "epoch" else math.ceil(wait)),
             "RateLimit-Policy": f"{limit};w={fault.window}",
         }
-        allowed = window.used <= limit
-        if not allowed:
-            headers["Retry-After"] = str(math.ceil(wait))
-        return allowed, headers
+        return window.used <= limit, headers
 
     def spend_hidden(self, fault: HiddenLimit, client: str) -> tuple[bool, dict[str, str]]:
         """The same for the budget nobody is told of: headers are only those of a refusal."""

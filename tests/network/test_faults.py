@@ -259,7 +259,7 @@ async def test_a_rate_limited_host_counts_in_fixed_windows(http: aiohttp.ClientS
         assert {headers["RateLimit-Reset"] for _, headers in answers} == {"1790000060"}
         assert {headers["RateLimit-Limit"] for _, headers in answers} == {"3"}
         assert {headers["RateLimit-Policy"] for _, headers in answers} == {"3;w=60"}
-        assert [headers.get("Retry-After") for _, headers in answers] == [None] * 3 + ["10"] * 2
+        assert not any("Retry-After" in headers for _, headers in answers)  # as the reference PDS
         clock.now += 10
         assert [status for status, _ in await statuses(http, url, 4)] == [200, 200, 200, 429]
         assert [status for status, _ in await statuses(http, network.hosts[1] + "/xrpc/_health", 5)] == [
