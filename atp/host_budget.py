@@ -27,8 +27,14 @@ class Ticket:
 class HostBudget:
     """Life of a request: `sent`; `answered` or `refused` by the head of its answer, or `lost` without one."""
 
-    def __init__(self, spent: Callable[[float], None] = lambda share: None) -> None:
-        """`spent` is told of each window that ended: the share of its budget that was used."""
+    def __init__(
+        self,
+        spent: Callable[[float], None] = lambda share: None,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`spent` is told of each window that ended: the share of its budget that was used; `refused` of
+        each 429."""
+        self._tell_refused = refused
         self._advertised = AdvertisedBudgets(spent)
         self._hidden = HiddenBudget(spent)
         self.requests = self.refusals = 0
@@ -56,6 +62,7 @@ class HostBudget:
         if not self._close(ticket):
             return
         self.refusals += 1
+        self._tell_refused()
         if self._advertised.refused(ticket.kind, ticket.told, headers, pause or 0.0, now):
             self._hidden.lost(ticket.sent)
         else:

@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver
 
 from atp.http import Http, Params, Response
 from schemas.errors import (
+    NotAtproto,
     RateLimited,
     RepoDeactivated,
     RepoNotFound,
@@ -58,7 +59,8 @@ class Answer(NamedTuple):
 class Download:
     """A repository on its way: iterate over it for the chunks of its CAR.
 
-    The iteration raises HostUnreachable where the connection is cut short, HostTimeout where it stalls.
+    The iteration raises HostUnreachable where the connection is cut short, HostTimeout where it stalls,
+    NotAtproto where nothing comes.
     """
 
     def __init__(self, response: Response, limit: int) -> None:
@@ -67,8 +69,13 @@ class Download:
         self.status = response.status
         self.headers = response.headers
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._response.chunks(self._limit)
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        empty = True
+        async for chunk in self._response.chunks(self._limit):
+            empty = False
+            yield chunk
+        if empty:
+            raise NotAtproto(f"{self._response.url} answers nothing", self.status, self.headers)
 
 
 class Observer(Protocol):
@@ -137,7 +144,7 @@ class Client:
             return Answer(orjson.loads(body), response.headers)
         except orjson.JSONDecodeError as error:
             message = f"{response.url} does not answer JSON: {error}"
-            raise UnexpectedResponse(message, response.status, response.headers) from error
+            raise NotAtproto(message, response.status, response.headers) from error
 
     async def get_text(self, url: str, *, trusted: bool = False) -> str:
         """GET a short text in UTF-8. Raises XrpcError's subclasses."""
@@ -174,6 +181,9 @@ class Client:
         params = {"did": did} if since is None else {"did": did, "since": since}
         url = _method_url(pds, "com.atproto.sync.getRepo")
         async with self._get(url, params, trusted=False, total=total) as response:
+            if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+                message = f"{response.url} answers a web page, not a repository"
+                raise NotAtproto(message, response.status, response.headers)
             yield Download(response, limit)
 
     async def list_records(
@@ -300,7 +310,8 @@ async def _error_of(response: Response) -> XrpcError:
             return _REPO_STATES[name](text, response.headers)
         if name == "InvalidRequest" and message.startswith(_UNKNOWN_REPO):
             return RepoNotFound(text, response.headers)
-    return UnexpectedResponse(text, response.status, response.headers)
+    kind = UnexpectedResponse if name else NotAtproto
+    return kind(text, response.status, response.headers)
 
 
 async def _error_body(response: Response) -> tuple[str, str]:

@@ -26,11 +26,13 @@ SkyfillError
 │   │   ├── RepoSuspended
 │   │   └── RepoDeactivated
 │   ├── RateLimited               429
-│   ├── HostUnreachable           DNS, connect, TLS, a connection cut short
-│   │   └── HostUnknown           DNS says that there is no such name
-│   ├── HostTimeout               no answer in time
+│   ├── HostSilent                no whole answer came
+│   │   ├── HostUnreachable       DNS, connect, TLS, a connection cut short
+│   │   │   └── HostUnknown       DNS says that there is no such name
+│   │   └── HostTimeout           no answer in time
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
 │   └── UnexpectedResponse        any other status or body
+│       └── NotAtproto            HTML, nothing, or no HTTP, where JSON or a CAR should be
 ├── RepoError                     a repository that does not prove itself
 │   ├── CarError                  framing of the CAR file
 │   │   ├── CarTruncated
@@ -214,7 +216,17 @@ class RateLimited(XrpcError):
         self.retry_after = retry_after
 
 
-class HostUnreachable(XrpcError):
+class HostSilent(XrpcError):
+    """No whole answer came. ``connected``: whether there was a connection at least."""
+
+    def __init__(
+        self, message: str, headers: Mapping[str, str] | None = None, *, connected: bool = True
+    ) -> None:
+        super().__init__(message, headers)
+        self.connected = connected
+
+
+class HostUnreachable(HostSilent):
     """DNS, connect or TLS failed, or the connection was cut short."""
 
     error_type: ClassVar[ErrorType] = "network_error"
@@ -224,7 +236,7 @@ class HostUnknown(HostUnreachable):
     """DNS answers that there is no such name, or no address for it."""
 
 
-class HostTimeout(XrpcError):
+class HostTimeout(HostSilent):
     """No answer in time."""
 
     error_type: ClassVar[ErrorType] = "timeout_error"
@@ -242,6 +254,10 @@ class UnexpectedResponse(XrpcError):
     def __init__(self, message: str, status: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers)
         self.status = status
+
+
+class NotAtproto(UnexpectedResponse):
+    """HTML, nothing, or no HTTP, where JSON or a CAR should be: whoever answers is no host of accounts."""
 
 
 class RepoError(SkyfillError):
