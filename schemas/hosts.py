@@ -53,6 +53,7 @@ class HostState(Message):
     """When an open breaker lets the next request through."""
     failing_since: Instant | None = None
     """The first failure after the last success."""
+    last_failure_at: Instant | None = None
     last_success_at: Instant | None = None
     given_up: list[str] = Field(default_factory=list)
     """Jobs whose dead letter about this host is written; empty once the host answers again."""

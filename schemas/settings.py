@@ -113,6 +113,12 @@ class WorkerSettings(Group):
     window_tasks: int = Field(
         20_000, ge=1, le=20_000, description="Offsets a partition may be read ahead of its commit."
     )
+    host_give_up_seconds: float = Field(
+        21_600,
+        gt=0,
+        le=30 * 86_400,
+        description="A host without a success for so long is given up for a job; `run` and `demo` wait 600.",
+    )
 
 
 class SinkSettings(Group):

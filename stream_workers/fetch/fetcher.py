@@ -14,8 +14,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from atp import repo
+from atp.blame import blame_for
 from atp.identity import Identity, Resolver
-from atp.limiter import HostLimiter
+from atp.limiter import HostLimiter, HostPaused
 from atp.xrpc import Client
 from schemas.backfill import Processing
 from schemas.dids import DidTask
@@ -36,7 +37,7 @@ from schemas.errors import (
 )
 from schemas.job_specs import JobSpec
 from stream_workers.fetch.budget import ByteBudget, Spool
-from stream_workers.fetch.ending import Ending, Failed, Fetched, Requeued, Retry, failed
+from stream_workers.fetch.ending import Ending, Failed, Fetched, Requeued, Retry, Waiting, failed, host_word
 from stream_workers.fetch.events import RepoEvents
 from stream_workers.fetch.selection import Selection
 
@@ -68,12 +69,16 @@ class Fetcher:
         self._client, self._resolver, self._budget, self._reader = client, resolver, budget, reader
         self._spool_bytes, self._spool_folder, self._clock = spool_bytes, spool_folder, clock
 
-    async def fetch(self, task: DidTask, spec: JobSpec, selection: Selection, limiter: HostLimiter) -> Ending:
-        """The ending of one go. A `Fetched` holds memory until its spool is closed."""
+    async def fetch(
+        self, task: DidTask, spec: JobSpec, selection: Selection, limiter: HostLimiter
+    ) -> Ending | Waiting:
+        """The ending of one go, or none yet. A `Fetched` holds memory until its spool is closed."""
         started = self._clock()
         processing = spec.backfill.processing
         try:
             ending = await self._go(task, processing, selection, limiter)
+        except HostPaused as pause:
+            return Waiting(pause.until)
         except (BlockMissing, CarTruncated, XrpcError, IdentityUnreachable) as error:
             ending = self._again_or_failed(task, processing, error)
         except (RepoError, IdentityError) as error:
@@ -169,7 +174,7 @@ class Fetcher:
         if isinstance(error, RateLimited) and error.retry_after is not None:
             delay = max(delay, min(error.retry_after, _RETRY_MOST))
         _log.info("%s will be tried again in %.0f s: %s", task.did, delay, error)
-        return Retry(error.error_type, error.reason, str(error), delay)
+        return Retry(error.error_type, error.reason, str(error), delay, host=host_word(error))
 
 
 def _follow(task: DidTask, identity: Identity) -> Requeued:
@@ -187,6 +192,8 @@ def _follow(task: DidTask, identity: Identity) -> Requeued:
 
 
 def _may_pass(error: SkyfillError) -> bool:
+    if isinstance(error, XrpcError) and blame_for(error) == "host":
+        return True
     if isinstance(error, UnexpectedResponse):
         return error.status >= 500 or error.status in (200, 408, 425)
     return error.error_type != "scope_violation"
