@@ -10,10 +10,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from local.network.faults import Corrupted, CutShort, Fault, Host, Moved, RotatedKey, ServerError, Slow
+from local.network.faults import (
+    Corrupted,
+    CutShort,
+    Fault,
+    Host,
+    Moved,
+    RotatedKey,
+    ServerError,
+    Slow,
+    Stalled,
+)
 
 F = TypeVar("F", bound=Fault)
-Counted = Corrupted | Slow | CutShort | ServerError
+Counted = Corrupted | Slow | Stalled | CutShort | ServerError
 
 
 class ActiveFaults:

@@ -108,7 +108,7 @@ class HiddenLimit:
 
 @dataclass(frozen=True)
 class HostDown:
-    """No answer at all: connections are refused, open ones reset.
+    """No answer at all: open connections are reset, new ones refused, or with ``silent`` never established.
 
     ``begins`` is in seconds after the network's start, ``lasts`` in seconds; None is for ever.
     """
@@ -116,6 +116,7 @@ class HostDown:
     host: Host
     begins: float = 0.0
     lasts: float | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,14 @@ class Slow(_Anywhere):
 
 
 @dataclass(frozen=True)
+class Stalled(_Anywhere):
+    """The answer stops: before its head, in the middle of its body, or ``trickle``: the body comes a byte a
+    second. Withdrawn, it goes on."""
+
+    at: Literal["head", "body", "trickle"] = "body"
+
+
+@dataclass(frozen=True)
 class CutShort(_Anywhere):
     """The connection is reset in the middle of the body, after a status of 200."""
 
@@ -152,4 +161,4 @@ class ServerError(_Anywhere):
 
 AccountFault = Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord
 HostFault = RateLimited | HiddenLimit | HostDown
-Fault = AccountFault | HostFault | Slow | CutShort | ServerError
+Fault = AccountFault | HostFault | Slow | Stalled | CutShort | ServerError

@@ -32,6 +32,8 @@ class Breaker:
         self._pause = FIRST_PAUSE
         self._row = 0
         self._accounts: set[str] = set()
+        self.openings = 0
+        """How often it has opened."""
         self.retry_at = 0.0
         """While it is open: when the next probe may start."""
         self.failing_since: float | None = None
@@ -81,6 +83,7 @@ class Breaker:
         never_there = self.last_success_at is None and not connected
         if never_there or (self._row >= OPENS_AFTER and len(self._accounts) >= OPENS_OVER):
             self._open, self._opened_at = True, now
+            self.openings += 1
             self._rest(now)
 
     def refused(self, now: float) -> None:

@@ -22,7 +22,8 @@ SECONDS = 1.0
 class _Doubt:
     ending: Failed | Retry
     answers: int
-    """Those of the host when the account failed."""
+    openings: int
+    """Those of the host and its breaker when the account failed."""
 
 
 class Doubts:
@@ -33,7 +34,7 @@ class Doubts:
 
     def keep(self, work: Work, ending: Failed | Retry, host: Host) -> None:
         """The task failed like this; it comes back in a moment."""
-        self._kept[work] = _Doubt(ending, host.answers)
+        self._kept[work] = _Doubt(ending, host.answers, host.breaker.openings)
 
     def settle(self, work: Work, host: Host, *, others: bool) -> Failed | Retry | None:
         """What the task ends with, if it was the account's failure; None: it goes, or goes again.
@@ -41,7 +42,7 @@ class Doubts:
         `others`: whether further accounts wait or run at the host.
         """
         doubt = self._kept.pop(work, None)
-        if doubt is None or host.breaker.is_open:
+        if doubt is None or host.breaker.is_open or host.breaker.openings > doubt.openings:
             return None
         alone = not others and host.breaker.accounts_in_row < 2
         return doubt.ending if host.answers > doubt.answers or alone else None

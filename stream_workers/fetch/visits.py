@@ -5,7 +5,6 @@ A go that the host's own failure cut short spends nothing: the task comes back i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from schemas.job_specs import JobSpec
@@ -24,8 +23,12 @@ Back = Callable[[], None]
 class Visits:
     """`visit` may run many times at once."""
 
-    def __init__(self, fetcher: Fetcher, hosts: Hosts, schedule: Schedule, jobs: Jobs) -> None:
+    def __init__(
+        self, fetcher: Fetcher, hosts: Hosts, schedule: Schedule, jobs: Jobs, clock: Callable[[], float]
+    ) -> None:
+        """`clock` gives seconds since 1970."""
         self._fetcher, self._hosts, self._schedule, self._jobs = fetcher, hosts, schedule, jobs
+        self._clock = clock
         self._doubts = Doubts()
 
     async def visit(self, work: Work, spec: JobSpec) -> Ending | Back:
@@ -34,7 +37,7 @@ class Visits:
         host = self._hosts.of(task.pds, work.task.partition)
         if blamed := self._doubts.settle(work, host, others=schedule.others_at(work)):
             return blamed
-        started, refusals = time.time(), host.limiter.budget.refusals
+        started, refusals = self._clock(), host.limiter.budget.refusals
         limiter = host.limiter.visit(WORTH_WAITING)
         ending = await self._fetcher.fetch(task, spec, self._jobs.selection(spec), limiter)
         if isinstance(ending, Waiting):
@@ -43,10 +46,10 @@ class Visits:
         host.heard(task, ending, started)
         if isinstance(ending, Failed | Retry) and ending.host in ("failed", "never_connected"):
             if host.breaker.is_open:
-                return lambda: schedule.add(work, time.time())  # the next probe is another account
+                return lambda: schedule.add(work, self._clock())  # the next probe is another account
             if is_evidence(task, ending):
                 self._doubts.keep(work, ending, host)
-                return lambda: schedule.defer(work, time.time() + doubts.SECONDS)
+                return lambda: schedule.defer(work, self._clock() + doubts.SECONDS)
         return ending
 
     def drop(self, wanted: Callable[[Work], bool]) -> None:

@@ -130,7 +130,7 @@ class FetchWorker:
         self._board = HostBoard(kafka, names)
         self._hosts = Hosts(self._board.known, self._metrics.hosts, time.time)
         self._schedule = Schedule(self._jobs.spec, self._hosts)
-        self._visits = Visits(self._fetcher, self._hosts, self._schedule, self._jobs)
+        self._visits = Visits(self._fetcher, self._hosts, self._schedule, self._jobs, time.time)
         self._stream = TaskStream(
             kafka,
             names.worker_group,
