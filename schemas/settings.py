@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     network: NetworkSettings = NetworkSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)  # so that it knows what was set
-    worker: WorkerSettings = WorkerSettings()
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)  # likewise
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()
     rates: RatesSettings = RatesSettings()
