@@ -74,6 +74,13 @@ class Processing(Section):
     max_retries: int = Field(
         3, ge=0, le=100, description="Further attempts for an account after one that may yet succeed."
     )
+    host_give_up_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=30 * 86_400,
+        description="A host without one success for so long is given up for this job; absent: as the worker "
+        "is set (`worker.host_give_up_seconds`).",
+    )
     strategy: Literal["repo", "list", "auto"] = Field(
         "repo",
         description="How records come: `repo` is one CAR per account (getRepo), proven up to the signature; "
