@@ -37,7 +37,7 @@ def run_planner(
     registry = new_registry()
     metrics = PlannerMetrics(registry)
     with asyncio.Runner() as runner, expose(settings, "producer", registry):
-        client, resolver = runner.run(_resolver(settings.network, metrics))
+        client, resolver = runner.run(new_resolver(settings.network, metrics))
         planner = Planner(
             settings,
             resolver,
@@ -57,7 +57,8 @@ def run_planner(
             raise SourceError(f"job {only_job}: {planner.failures[only_job]}")
 
 
-async def _resolver(network: NetworkSettings, metrics: PlannerMetrics) -> tuple[Client, Resolver]:
+async def new_resolver(network: NetworkSettings, metrics: PlannerMetrics) -> tuple[Client, Resolver]:
+    """What asks the network, and what resolves accounts by it; the client is to be closed."""
     client = Client(
         user_agent=network.user_agent,
         allow_private_hosts=network.allow_private_hosts,
