@@ -45,7 +45,7 @@ async def network() -> AsyncIterator[Network]:
     faults = [
         Unavailable(account=GONE, state="takendown"),
         Moved(account=MOVED, to_host=1),
-        ForeignRows(host=1, accounts=(0, 2, 10)),
+        ForeignRows(host=1, accounts=(0, 2, BANNED)),
         MalformedRows(host=2, rows=3),
         MalformedRows(host="relay", rows=4),
         ListedAs(host=BANNED, status="banned"),
@@ -164,13 +164,14 @@ async def test_every_kind_of_source_over_a_killed_planner(
         assert deployment.planned(kind).finished
     left_out = {kind: deployment.planned(kind).left_out for kind in sources}
     assert left_out["relay"] == {"malformed_row": 4}
-    # Host 1 lists three accounts of others, and the old host of the moved one still lists it: whoever comes
-    # after the right host's row is a duplicate.
+    assert left_out["collection"] == {"malformed_row": 8}
+    # Host 1 lists three accounts of others, one of them the banned host's, and the old host of the moved one
+    # still lists it: whoever comes after the right host's row is a duplicate.
     hosts = deployment.planned("hosts")
     moved = hosts.left_out["moved"]
     assert hosts.left_out == {"malformed_row": 3, "moved": moved, "host_banned": 1}
     assert (moved >= 1, moved + hosts.duplicates) == (True, 4)
-    assert not any(left_out[kind] for kind in ("inline", "handles", "csv", "s3", "collection", "job"))
+    assert not any(left_out[kind] for kind in sources.keys() - {"relay", "collection", "hosts"})
     for kind in ("relay", "hosts"):
         ended = [o for o in deployment.outcomes() if isinstance(o, RepoOutcome) and o.job_id == kind]
         assert [(o.did, o.status, o.reason) for o in ended] == [(gone, "unavailable", "RepoTakendown")]
