@@ -59,11 +59,11 @@ class _Leaves(NamedTuple):
     records: list[bytes]
 
 
-def walk(root: bytes, load: Callable[[bytes], bytes]) -> Tree:
+def walk(root: bytes, load: Callable[[bytes], bytes | None]) -> Tree:
     """Walk the whole tree under the CID ``root`` and check it.
 
-    ``load`` gives a node's block, or raises BlockMissing. Layers count down to zero, so the walk ends
-    whatever the blocks say. Raises MstError's subclasses.
+    ``load`` gives a node's block, or None to leave its subtree out, or raises BlockMissing. Layers count down
+    to zero, so the walk ends whatever the blocks say. Raises MstError's subclasses.
     """
     keys: list[str] = []
     records: list[bytes] = []
@@ -78,8 +78,9 @@ def walk(root: bytes, load: Callable[[bytes], bytes]) -> Tree:
         if item.cid in seen:
             raise MstCycle(f"node {cid.to_text(item.cid)} is reached twice")
         seen.add(item.cid)
-        node = _parse(load(item.cid))
-        pending.extend(_expand(node, item))
+        block = load(item.cid)
+        if block is not None:
+            pending.extend(_expand(_parse(block), item))
     _refuse_nodes_as_records(seen, keys, records)
     return Tree(keys, records)
 

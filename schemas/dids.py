@@ -25,3 +25,6 @@ class DidTask(Message):
     not_before: Instant | None = None
     """Not due before this; absent: at once."""
     since: str | None = None
+    """The rev of a fetch whose records are in the stores: what came after it will do."""
+    since_commit: str | None = None
+    """The CID of the commit at that rev; both or neither."""

@@ -11,11 +11,21 @@ from prometheus_client import CollectorRegistry
 from messaging.instruments import GroupMetrics, HttpMetrics, TransactionMetrics
 from messaging.metrics import LONG_SECONDS, CounterOf, GaugeOf, HistogramOf, Readings, Section
 from messaging.task_stream import InFlight
-from stream_workers.fetch.ending import Cancelled, Ending, Failed, Fetched, Requeued, Retry, Unreadable
+from stream_workers.fetch.ending import (
+    Cancelled,
+    Ending,
+    Failed,
+    Fetched,
+    Requeued,
+    Retry,
+    Unchanged,
+    Unreadable,
+)
 
 TASKS = CounterOf(
     "skyfill_tasks_total",
-    "Goes at tasks by ending: completed, unavailable, failed, retrying, requeued, cancelled, unreadable.",
+    "Goes at tasks by ending: completed, unchanged, unavailable, failed, retrying, requeued, cancelled, "
+    "unreadable.",
     "Those of a transaction that is aborted count too, and come again: exact counts are in the job's status. "
     "`failed` has dead letters with the reasons; `requeued` goes up while a job is paused.",
     ("ending",),
@@ -131,6 +141,9 @@ class FetchMetrics:
                 self._records.labels("published").inc(sum(ending.events.records.values()))
                 for reason, records in ending.events.dropped.items():
                     self._records.labels(reason).inc(records)
+            case Unchanged():
+                self._tasks.labels("unchanged").inc()
+                self._seconds.labels("none").observe(ending.seconds)
             case Failed() | Retry():
                 self._tasks.labels(ending.status if isinstance(ending, Failed) else "retrying").inc()
                 self._errors.labels(ending.error_type).inc()
