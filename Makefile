@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := $(shell command -v node)
-# Most tests wait for sessions to run out: two at a time, each with servers of its own.
-SPREAD := -n 2 --dist loadfile
+# Most tests wait for sessions to run out: three at a time, each with servers of its own. In the order of the
+# folders the long ones come early, so that none is left to run alone at the end.
+SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12

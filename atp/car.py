@@ -11,6 +11,7 @@ import mmap
 from array import array
 
 from atp import cid, dagcbor
+from atp.cid_table import CidTable
 from schemas.errors import (
     BlockMismatch,
     BlockMissing,
@@ -24,6 +25,9 @@ Buffer = bytes | memoryview | mmap.mmap
 
 _LONGEST_VARINT = 9  # bytes, 63 bits: the bound of the unsigned-varint specification
 _LARGEST_HEADER = 1 << 16  # bytes; a header with one root has 59
+_MANY = 1 << 17
+"""Blocks, from which on a dictionary by CID, at some 200 bytes a block, takes too much memory."""
+_RELEASE_BYTES = 1 << 26
 
 
 class Car:
@@ -36,13 +40,14 @@ class Car:
     def __init__(self, buffer: Buffer) -> None:
         """Read framing and hashes. Raises CarError's subclasses."""
         self._buffer = buffer
-        self._numbers: dict[bytes, int] = {}
+        self._numbers: dict[bytes, int] | CidTable = {}
         self._starts = array("Q")
         self._ends = array("Q")
         self.size = len(buffer)
         with memoryview(buffer) as view:
             header_end = self._read_header(view)
             self._read_blocks(view, header_end)
+        self.release()
 
     def __len__(self) -> int:
         """The number of different blocks."""
@@ -55,6 +60,12 @@ class Car:
     def forget_numbers(self) -> None:
         """Drop the index by CID, by far the largest part, once all numbers are known."""
         self._numbers = {}
+
+    def release(self) -> None:
+        """Let the system take back the memory of what was read so far of a mapped file; it comes again by
+        itself. Worth a call now and then, where much is read."""
+        if isinstance(self._buffer, mmap.mmap):
+            self._buffer.madvise(mmap.MADV_DONTNEED)
 
     def cid(self, number: int) -> bytes:
         """The CID of a block: it stands right before the block's bytes."""
@@ -97,6 +108,7 @@ class Car:
 
     def _read_blocks(self, view: memoryview, position: int) -> None:
         size, numbers, supported = self.size, self._numbers, (cid.DAG_CBOR, cid.RAW)
+        release_at = position + _RELEASE_BYTES
         while position < size:
             length, position = _read_varint(view, position)
             start, end = position + cid.LENGTH, position + length
@@ -111,7 +123,12 @@ class Car:
                 numbers[block_cid] = len(self._starts)
                 self._starts.append(start)
                 self._ends.append(end)
+                if len(numbers) == _MANY and isinstance(numbers, dict):
+                    numbers = self._numbers = CidTable(self.cid, numbers)
             position = end
+            if position >= release_at:
+                self.release()
+                release_at = position + _RELEASE_BYTES
 
 
 def _read_varint(view: memoryview, position: int) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def read(car: Buffer, did: str, signing_key: str, known: Known, *, now: float) -
         if tid.is_tid(rkey) and rkey > known.rev:
             raise DiffUnexplained(f"the record {record_key} is new by its key, but did not come")
     if not absent:
-        return Repo(head.did, head.rev, root, head.version, blocks, tree)
+        return repo.read(car, did, signing_key, now=now)
     if len(seen) != len(blocks):
         raise DiffUnexplained(f"{len(blocks) - len(seen)} blocks came that nothing which came refers to")
     return Difference(did, head.rev, root, blocks, found)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -21,6 +22,8 @@ from schemas.errors import (
     HostTimeout,
     HostUnknown,
     HostUnreachable,
+    NotXrpc,
+    TlsInvalid,
     UnexpectedResponse,
     XrpcError,
 )
@@ -29,6 +32,8 @@ MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _CHUNK = 1 << 16  # bytes
+LEAST_BYTES = 1 << 13
+"""What an answer has to bring within the client's timeout, or it counts as none."""
 
 Params = Mapping[str, str | int]
 
@@ -36,22 +41,38 @@ Params = Mapping[str, str | int]
 class Response:
     """An answer whose body is still to be read: status, headers, and chunks."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, patience: float) -> None:
+        """A body that brings less than LEAST_BYTES within ``patience`` seconds of waiting is given up."""
         self._response = response
+        self._patience = patience
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers  # case-insensitive
         self.url = str(response.url)
 
     async def chunks(self, limit: int) -> AsyncIterator[bytes]:
-        """The body, decompressed, in pieces; UnexpectedResponse once it is over ``limit`` bytes."""
-        total = 0
+        """The body, decompressed, in pieces. Raises UnexpectedResponse once it is over ``limit`` bytes,
+        HostTimeout where it trickles, HostUnreachable where it is cut short."""
+        total = came = 0
+        waited = 0.0  # for the host; what the reader does between two pieces is not its fault
+        content = self._response.content
         with _errors_of(self._response.url, self.headers):
-            async for chunk in self._response.content.iter_chunked(_CHUNK):
+            while True:
+                since = time.monotonic()
+                chunk = await content.read(_CHUNK)
+                waited += time.monotonic() - since
+                if not chunk:
+                    return
                 total += len(chunk)
+                came += len(chunk)
                 if total > limit:
                     message = f"{self.url} answers more than {limit} bytes"
                     raise UnexpectedResponse(message, self.status, self.headers)
                 yield chunk
+                if waited >= self._patience:
+                    if came < LEAST_BYTES:
+                        message = f"{self.url} trickles: {came} bytes in {waited:.0f} s"
+                        raise HostTimeout(message, self.headers)
+                    came, waited = 0, 0.0
 
     async def read(self, limit: int) -> bytes:
         """The whole body."""
@@ -121,11 +142,11 @@ class Http:
             async with self._request(target, private, total) as response:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or location is None:
-                    yield Response(response)
+                    yield Response(response, self._timeout)
                     return
                 target = _join(response, location)
         message = f"{url} redirects more than {MAX_REDIRECTS} times"
-        raise UnexpectedResponse(message, response.status, response.headers)
+        raise NotXrpc(message, response.status, response.headers)
 
     @asynccontextmanager
     async def _request(
@@ -170,7 +191,7 @@ def _join(response: aiohttp.ClientResponse, location: str) -> URL:
         target.origin()
     except ValueError as error:
         message = f"{response.url} redirects to {location[:200]!r}, which is not the URL of a host"
-        raise UnexpectedResponse(message, response.status, response.headers) from error
+        raise NotXrpc(message, response.status, response.headers) from error
     return target
 
 
@@ -183,6 +204,8 @@ def _errors_of(url: URL, headers: Mapping[str, str] | None) -> Iterator[None]:
         raise
     except TimeoutError as error:
         raise HostTimeout(f"{url} did not answer in time", headers) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise TlsInvalid(f"{url}: {error}", headers) from error
     except aiohttp.ClientConnectorDNSError as error:
         unknown = error.os_error.errno in _NO_SUCH_NAME
         raise (HostUnknown if unknown else HostUnreachable)(f"{url}: {error}", headers) from error
@@ -191,6 +214,6 @@ def _errors_of(url: URL, headers: Mapping[str, str] | None) -> Iterator[None]:
             raise AddressForbidden(f"{url} leads to an address that is not public", headers) from error
         raise HostUnreachable(f"{url}: {error}", headers) from error
     except aiohttp.ClientResponseError as error:
-        raise UnexpectedResponse(f"{url}: not HTTP: {error.message}", error.status, headers) from error
+        raise NotXrpc(f"{url}: not HTTP: {error.message}", error.status, headers) from error
     except (aiohttp.ClientError, OSError) as error:
         raise HostUnreachable(f"{url}: {error or type(error).__name__}", headers) from error

@@ -11,7 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from atp import keys, syntax
@@ -25,10 +25,11 @@ from schemas.errors import (
     IdentityIncomplete,
     IdentityNotFound,
     IdentityTombstoned,
+    SkyfillError,
     UnexpectedResponse,
 )
 
-__all__ = ["Identity", "Resolver", "canonical_origin", "parse_document"]
+__all__ = ["Identity", "Mirror", "Observer", "Resolver", "canonical_origin", "parse_document"]
 
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _WEB = re.compile(r"did:web:([a-zA-Z0-9.-]+)(%3A[0-9]{1,5})?")
@@ -43,8 +44,24 @@ class Identity(NamedTuple):
     signing_key: str  # did:key
 
 
+class Mirror(Protocol):
+    """What is known of the directory without asking it: see atp.plc_mirror."""
+
+    def find(self, did: str) -> Identity | SkyfillError | None:
+        """What a DID leads to, private addresses included; None: ask the directory."""
+
+
+class Observer(Protocol):
+    """Is told what answered: ``cache``, ``mirror``, ``request``, or ``shared`` for another's request."""
+
+    def resolved(self, answered_by: str) -> None:
+        """Once for each call."""
+
+
 class Resolver:
     """Resolves accounts, many at once, each only once at a time.
+
+    A ``mirror`` answers for the directory what it knows, in this thread: some 20 us a DID.
 
     ``plc_url`` and ``handle_host`` (an XRPC host to ask for handles, instead of DNS and web) are the
     operator's settings and trusted. ``ttl`` in seconds; ``clock`` is monotonic, in seconds.
@@ -56,6 +73,8 @@ class Resolver:
         *,
         plc_url: str = "https://plc.directory",
         handle_host: str | None = None,
+        mirror: Mirror | None = None,
+        observer: Observer | None = None,
         concurrency: int = 50,
         cache_size: int = 20_000,
         ttl: float = 3600.0,
@@ -66,6 +85,8 @@ class Resolver:
         self._client = client
         self._plc_url = plc_url.rstrip("/")
         self._handle_host = handle_host
+        self._mirror = mirror
+        self._observer = observer
         self._txt = txt or DnsTxt()
         self._backoff = backoff or Backoff()
         self._cache = _Cache(cache_size, ttl, clock)
@@ -73,7 +94,7 @@ class Resolver:
         self._flights: dict[tuple[str, bool], asyncio.Task[Identity]] = {}
 
     async def resolve(self, did_or_handle: str, *, fresh: bool = False) -> Identity:
-        """The account of a DID or handle. ``fresh`` passes the cache, and renews it.
+        """The account of a DID or handle. ``fresh`` passes cache and mirror, and renews the cache.
 
         Raises IdentityError's subclasses, and AddressForbidden where the account leads to a private
         address.
@@ -81,10 +102,17 @@ class Resolver:
         name = did_or_handle if did_or_handle.startswith("did:") else did_or_handle.lower()
         known = None if fresh else self._cache.get(name)
         if known is not None:
+            self._tell("cache")
             return known
+        mirrored = None if fresh else self._mirrored(name)
+        if mirrored is not None:
+            self._tell("mirror")
+            await asyncio.sleep(0)  # many thousands may be answered in a row: others want their turn, too
+            return self._allowed(mirrored)
         flight = self._flights.get((name, fresh))
+        self._tell("request" if flight is None else "shared")
         if flight is None:
-            flight = asyncio.create_task(self._resolve(name))
+            flight = asyncio.create_task(self._resolve(name, fresh))
             self._flights[name, fresh] = flight
             flight.add_done_callback(lambda done: self._land((name, fresh), done))
         return await asyncio.shield(flight)  # whoever gives up waiting leaves it to the others
@@ -94,12 +122,26 @@ class Resolver:
         if not done.cancelled():
             done.exception()  # seen, even if nobody waits for it any more
 
-    async def _resolve(self, name: str) -> Identity:
+    def _tell(self, answered_by: str) -> None:
+        if self._observer is not None:
+            self._observer.resolved(answered_by)
+
+    def _mirrored(self, did: str) -> Identity | SkyfillError | None:
+        return self._mirror.find(did) if self._mirror is not None else None
+
+    def _allowed(self, mirrored: Identity | SkyfillError) -> Identity:
+        """What the mirror says, as if the directory had said it. Raises what `resolve` raises."""
+        if isinstance(mirrored, SkyfillError):
+            raise mirrored
+        canonical_origin(mirrored.pds, allow_private=self._client.allow_private_hosts)
+        return mirrored
+
+    async def _resolve(self, name: str, fresh: bool) -> Identity:
         async with self._slots:
             if name.startswith("did:"):
                 identity = await self._resolve_did(name)
             elif syntax.is_handle(name):
-                identity = await self._resolve_handle(name)
+                identity = await self._resolve_handle(name, fresh)
             else:
                 raise IdentifierInvalid(f"{name[:300]!r} is neither a DID nor a handle")
         self._cache.put(name, identity)
@@ -110,9 +152,12 @@ class Resolver:
         document = await self._backoff.run(did, lambda: self._fetch(did, url, trusted))
         return parse_document(did, document, allow_private=self._client.allow_private_hosts)
 
-    async def _resolve_handle(self, handle: str) -> Identity:
+    async def _resolve_handle(self, handle: str, fresh: bool) -> Identity:
         did = await self._backoff.run(handle, lambda: self._did_of(handle))
-        identity = await self._resolve_did(did)
+        mirrored = None if fresh else self._mirrored(did)
+        if isinstance(mirrored, Identity) and mirrored.handle == handle:
+            return self._allowed(mirrored)
+        identity = await self._resolve_did(did)  # the mirror may know an older handle only
         if identity.handle != handle:
             raise HandleMismatch(f"{handle} names {did}, whose document names {identity.handle}")
         self._cache.put(did, identity)

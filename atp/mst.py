@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from atp import cid, dagcbor
@@ -52,37 +52,57 @@ class _Subtree(NamedTuple):
     high: bytes | None
 
 
-class _Leaves(NamedTuple):
-    """Neighbouring keys, whose place among the others has been checked."""
+class Leaves(NamedTuple):
+    """Neighbouring keys, whose place among the others has been checked, and their records' CIDs."""
 
     keys: list[bytes]
     records: list[bytes]
 
 
-def walk(root: bytes, load: Callable[[bytes], bytes | None]) -> Tree:
-    """Walk the whole tree under the CID ``root`` and check it.
+class Walk:
+    """The leaves of a tree in the order of their keys, neighbours together, each checked before it is given.
 
     ``load`` gives a node's block, or None to leave its subtree out, or raises BlockMissing. Layers count down
-    to zero, so the walk ends whatever the blocks say. Raises MstError's subclasses.
+    to zero, so the walk ends whatever the blocks say. Iterate once; raises MstError's subclasses.
     """
-    keys: list[str] = []
-    records: list[bytes] = []
-    seen: set[bytes] = set()
-    pending: list[_Subtree | _Leaves] = [_Subtree(root, None, None, None)]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, _Leaves):
-            keys.extend(key.decode("ascii") for key in item.keys)
-            records.extend(item.records)
-            continue
-        if item.cid in seen:
-            raise MstCycle(f"node {cid.to_text(item.cid)} is reached twice")
-        seen.add(item.cid)
-        block = load(item.cid)
-        if block is not None:
-            pending.extend(_expand(_parse(block), item))
-    _refuse_nodes_as_records(seen, keys, records)
-    return Tree(keys, records)
+
+    def __init__(self, root: bytes, load: Callable[[bytes], bytes | None]) -> None:
+        self._root, self._load = root, load
+        self.nodes: set[bytes] = set()
+        """The CIDs of all nodes met so far. None of them may be a record's: see ``record_is_node``."""
+
+    def __iter__(self) -> Iterator[Leaves]:
+        seen = self.nodes
+        pending: list[_Subtree | Leaves] = [_Subtree(self._root, None, None, None)]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, Leaves):
+                yield item
+                continue
+            if item.cid in seen:
+                raise MstCycle(f"node {cid.to_text(item.cid)} is reached twice")
+            seen.add(item.cid)
+            block = self._load(item.cid)
+            if block is not None:
+                pending.extend(_expand(_parse(block), item))
+
+
+def walk(root: bytes, load: Callable[[bytes], bytes | None]) -> Tree:
+    """Walk the whole tree under the CID ``root`` and check it, as ``Walk`` does."""
+    steps, tree = Walk(root, load), Tree([], [])
+    for keys, records in steps:
+        tree.keys.extend(key.decode("ascii") for key in keys)
+        tree.records.extend(records)
+    if not steps.nodes.isdisjoint(tree.records):
+        raise record_is_node(
+            next(k for k, r in zip(tree.keys, tree.records, strict=True) if r in steps.nodes)
+        )
+    return tree
+
+
+def record_is_node(key: str) -> MstRecordIsNode:
+    """The error of a record whose CID is a node's of its own tree."""
+    return MstRecordIsNode(f"the record {key} is a node of the tree")
 
 
 def layer_of(key: bytes) -> int:
@@ -98,20 +118,20 @@ def is_common_prefix(left: bytes, right: bytes, length: int) -> bool:
     return length == len(left) or length == len(right) or left[length] != right[length]
 
 
-def _expand(node: _Node, place: _Subtree) -> list[_Subtree | _Leaves]:
+def _expand(node: _Node, place: _Subtree) -> list[_Subtree | Leaves]:
     """A node's subtrees and leaves, the last first, after checking that the node may stand here."""
     layer = _check_layer(node, place)
     _check_bounds(node, place)
     if layer == 0:  # most keys live here
-        return [_Leaves(node.keys, node.records)]
-    items: list[_Subtree | _Leaves] = []
+        return [Leaves(node.keys, node.records)]
+    items: list[_Subtree | Leaves] = []
     bounds = [place.low, *node.keys, place.high]
     for index in range(len(node.keys), -1, -1):
         child = node.children[index]
         if child is not None:
             items.append(_Subtree(child, layer - 1, bounds[index], bounds[index + 1]))
         if index:
-            items.append(_Leaves(node.keys[index - 1 : index], node.records[index - 1 : index]))
+            items.append(Leaves(node.keys[index - 1 : index], node.records[index - 1 : index]))
     return items
 
 
@@ -186,13 +206,6 @@ def _pointer(link: Any) -> bytes | None:
     if type(link) is not dagcbor.Link or not cid.is_dag_cbor(link.cid_bytes):
         raise MstNodeMalformed("a pointer is neither null nor a link to a DAG-CBOR block with SHA-256")
     return link.cid_bytes
-
-
-def _refuse_nodes_as_records(nodes: set[bytes], keys: list[str], records: list[bytes]) -> None:
-    if nodes.isdisjoint(records):
-        return
-    key = next(key for key, record in zip(keys, records, strict=True) if record in nodes)
-    raise MstRecordIsNode(f"the record {key} is a node of the tree")
 
 
 def _show(key: bytes) -> str:

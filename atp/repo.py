@@ -7,12 +7,17 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Literal, NamedTuple, Protocol
 
 from atp import cid, commit, dagcbor, keys, mst, syntax
 from atp.car import Buffer, Car
 from atp.keys import PublicKey
 from schemas.errors import BlockMissing, IdentityIncomplete, RecordInvalid, SignatureInvalid
+
+_CHUNK_KEYS = 1024
+_RELEASE_RECORDS = 1024
+"""Each may lie in another part of a mapped file, and the system maps 64 KiB around what is read."""
 
 
 class Record(NamedTuple):
@@ -54,33 +59,38 @@ class Repo:
     Reads records from the buffer that it was made of; keep that open meanwhile.
     """
 
-    def __init__(self, did: str, rev: str, root: str, version: int, car: Car, tree: mst.Tree) -> None:
-        """Take what ``read`` has proven. Raises BlockMissing where a record's block is not there."""
-        self.did = did
-        self.rev = rev  # "" for a commit of version 2 without rev
+    def __init__(self, head: commit.Commit, car: Car, contents: _Contents) -> None:
+        """Take what ``read`` has proven."""
         self.proof: Literal["commit", "cid"] = "commit"
-        self.commit = root
-        self.version = version
+        self.did = head.did
+        self.rev = head.rev  # "" for a commit of version 2 without rev
+        self.commit = cid.to_text(car.root)
+        self.version = head.version
         self.size = car.size
         self._car = car
-        self._keys = tree.keys
-        self._blocks = _locate(car, tree)
+        self._contents = contents
         car.forget_numbers()
 
     def __len__(self) -> int:
         """The number of records."""
-        return len(self._keys)
+        return len(self._contents.blocks)
 
     def keys(self) -> Iterator[tuple[str, str]]:
         """Collection and rkey of every record, in the order of the keys."""
-        for key in self._keys:
+        for key in self._contents:
             collection, _, rkey = key.partition("/")
             yield collection, rkey
 
     def records(self, wanted: Callable[[str, str], bool] | None = None) -> Iterator[Record | BrokenRecord]:
         """The records, in the order of the keys; only those for which ``wanted(collection, rkey)``."""
         nsids: dict[str, bool] = {}  # a repository has many records and few collections
-        for (collection, rkey), block in zip(self.keys(), self._blocks, strict=True):
+        release_at = _RELEASE_RECORDS
+        for place, ((collection, rkey), block) in enumerate(
+            zip(self.keys(), self._contents.blocks, strict=True)
+        ):
+            if place == release_at:
+                self._car.release()
+                release_at += _RELEASE_RECORDS
             if wanted is not None and not wanted(collection, rkey):
                 continue
             if collection not in nsids:
@@ -99,8 +109,7 @@ def read(car: Buffer, did: str, signing_key: str, *, now: float | None = None) -
     key = key_of(signing_key)
     blocks = Car(car)
     head = commit.parse(blocks.block(blocks.root), did, key, time.time() if now is None else now)
-    tree = mst.walk(head.data, blocks.block)
-    return Repo(head.did, head.rev, cid.to_text(blocks.root), head.version, blocks, tree)
+    return Repo(head, blocks, _Contents(mst.Walk(head.data, blocks.block), blocks))
 
 
 def key_of(signing_key: str) -> PublicKey:
@@ -125,13 +134,49 @@ def record_of(
     return Record(collection, rkey, record_cid, json, created_at if isinstance(created_at, str) else None)
 
 
-def _locate(car: Car, tree: mst.Tree) -> array[int]:
-    """The numbers of the records' blocks, in the order of the keys."""
-    numbers = array("Q")
-    for record in tree.records:
-        number = car.number(record)
-        if number is None:
-            key = tree.keys[len(numbers)]
-            raise BlockMissing(f"the record {key}, {cid.to_text(record)}, is not in the CAR")
-        numbers.append(number)
-    return numbers
+class _Contents:
+    """The keys of all records, in their order, and the numbers of their blocks, in little memory."""
+
+    def __init__(self, walk: mst.Walk, car: Car) -> None:
+        """Goes through the whole tree. Raises MstError's subclasses, and BlockMissing."""
+        self.blocks = array("I")
+        self._chunks: list[str] = []
+        waiting: list[bytes] = []
+        missing = ""
+        for leaves in walk:
+            for key, record in zip(leaves.keys, leaves.records, strict=True):
+                number = car.number(record)
+                if number is None:
+                    missing = missing or f"{key.decode('ascii')}, {cid.to_text(record)},"
+                    number = len(car)
+                self.blocks.append(number)
+            waiting += leaves.keys
+            if len(waiting) >= _CHUNK_KEYS:
+                self._keep(waiting)
+                car.release()
+        self._keep(waiting)
+        self._refuse_nodes(walk.nodes, car)
+        if missing:
+            raise BlockMissing(f"the record {missing} is not in the CAR")
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys, ``collection/rkey``."""
+        for chunk in self._chunks:
+            yield from chunk.split("\n")
+
+    def _keep(self, keys: list[bytes]) -> None:
+        if keys:
+            self._chunks.append(b"\n".join(keys).decode("ascii"))
+            keys.clear()
+
+    def _refuse_nodes(self, nodes: set[bytes], car: Car) -> None:
+        is_node = bytearray(len(car) + 1)  # one more for what is missing
+        for count, node in enumerate(nodes):
+            number = car.number(node)
+            if count % _RELEASE_RECORDS == 0:
+                car.release()
+            assert number is not None  # it was loaded by its CID
+            is_node[number] = True
+        wrong = next((place for place, number in enumerate(self.blocks) if is_node[number]), None)
+        if wrong is not None:
+            raise mst.record_is_node(next(islice(self, wrong, None)))

@@ -10,15 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from schemas.errors import (
-    AddressForbidden,
-    HostTimeout,
-    HostUnreachable,
-    IdentityUnreachable,
-    RateLimited,
-    UnexpectedResponse,
-    XrpcError,
-)
+from schemas.errors import AddressForbidden, IdentityUnreachable, RateLimited, XrpcError
 
 T = TypeVar("T")
 
@@ -51,7 +43,7 @@ class Backoff:
             except AddressForbidden:
                 raise
             except XrpcError as error:
-                if attempt >= self._attempts or not _may_pass(error):
+                if attempt >= self._attempts or not error.may_pass:
                     raise IdentityUnreachable(f"{subject}, attempt {attempt}: {error}") from error
                 await self._sleep(self._wait(error, attempt))
             attempt += 1
@@ -60,9 +52,3 @@ class Backoff:
         if isinstance(error, RateLimited) and error.retry_after is not None:
             return min(error.retry_after, self._longest)
         return min(self._first * 2.0 ** (attempt - 1), self._longest) * random.uniform(0.5, 1.0)
-
-
-def _may_pass(error: XrpcError) -> bool:
-    if isinstance(error, UnexpectedResponse):
-        return error.status >= 500
-    return isinstance(error, RateLimited | HostUnreachable | HostTimeout)

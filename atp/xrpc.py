@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver
 
 from atp.http import Http, Params, Response
 from schemas.errors import (
+    NotXrpc,
     RateLimited,
     RecordNotFound,
     RepoDeactivated,
@@ -50,7 +51,7 @@ _WELL_KNOWN = "/.well-known/"
 
 
 class Answer(NamedTuple):
-    """A decoded JSON body, and the headers that came with it (case-insensitive)."""
+    """A body, mostly decoded JSON, and the headers that came with it (case-insensitive)."""
 
     body: Any
     headers: Mapping[str, str]
@@ -59,7 +60,8 @@ class Answer(NamedTuple):
 class Download:
     """A repository on its way: iterate over it for the chunks of its CAR.
 
-    The iteration raises HostUnreachable where the connection is cut short, HostTimeout where it stalls.
+    The iteration raises HostUnreachable where the connection is cut short, HostTimeout where it stalls or
+    trickles, NotXrpc where nothing comes at all.
     """
 
     def __init__(self, response: Response, limit: int) -> None:
@@ -68,8 +70,13 @@ class Download:
         self.status = response.status
         self.headers = response.headers
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._response.chunks(self._limit)
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        empty = True
+        async for chunk in self._response.chunks(self._limit):
+            empty = False
+            yield chunk
+        if empty:
+            raise NotXrpc(f"{self._response.url} answers nothing", self.status, self.headers)
 
 
 class Observer(Protocol):
@@ -138,7 +145,12 @@ class Client:
             return Answer(orjson.loads(body), response.headers)
         except orjson.JSONDecodeError as error:
             message = f"{response.url} does not answer JSON: {error}"
-            raise UnexpectedResponse(message, response.status, response.headers) from error
+            raise NotXrpc(message, response.status, response.headers) from error
+
+    async def get_bytes(self, url: str, params: Params | None = None, *, trusted: bool = False) -> Answer:
+        """GET a body as it is, at most 32 MiB. Raises XrpcError's subclasses."""
+        async with self._get(url, params, trusted) as response:
+            return Answer(await response.read(_JSON_LIMIT), response.headers)
 
     async def get_text(self, url: str, *, trusted: bool = False) -> str:
         """GET a short text in UTF-8. Raises XrpcError's subclasses."""
@@ -154,7 +166,7 @@ class Client:
         """
         answer = await self.get_json(_method_url(host, method), params, trusted=trusted)
         if not isinstance(answer.body, dict):
-            raise UnexpectedResponse(f"{host}: {method} answers no JSON object", 200, answer.headers)
+            raise NotXrpc(f"{host}: {method} answers no JSON object", 200, answer.headers)
         return answer
 
     @asynccontextmanager
@@ -170,11 +182,14 @@ class Client:
         """Download a repository's CAR: ``async with client.get_repo(…) as download``, then iterate.
 
         ``since`` is a rev, for the difference to it. ``limit`` in bytes and ``total`` in seconds bound
-        the whole. Raises XrpcError's subclasses.
+        the whole. Raises XrpcError's subclasses; NotXrpc for a page or JSON instead of a CAR.
         """
         params = {"did": did} if since is None else {"did": did, "since": since}
         url = _method_url(pds, "com.atproto.sync.getRepo")
         async with self._get(url, params, trusted=False, total=total) as response:
+            kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind.startswith("text/") or kind == "application/json":
+                raise NotXrpc(f"{response.url} answers {kind}, no CAR", response.status, response.headers)
             yield Download(response, limit)
 
     async def list_records(
@@ -291,7 +306,7 @@ def _checked(answer: Answer, method: str, **fields: type) -> Answer:
     for name, kind in fields.items():
         if not isinstance(answer.body.get(name), kind):
             message = f"{method} answers without a usable field {name!r}"
-            raise UnexpectedResponse(message, 200, answer.headers)
+            raise NotXrpc(message, 200, answer.headers)
     return answer
 
 
@@ -308,7 +323,8 @@ async def _error_of(response: Response) -> XrpcError:
             return RepoNotFound(text, response.headers)
         if name == "RecordNotFound":
             return RecordNotFound(text, response.status, response.headers)
-    return UnexpectedResponse(text, response.status, response.headers)
+    kind = UnexpectedResponse if name else NotXrpc
+    return kind(text, response.status, response.headers)
 
 
 async def _error_body(response: Response) -> tuple[str, str]:

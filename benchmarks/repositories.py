@@ -24,30 +24,30 @@ HOSTS = Partitions().dids
 _GENERATOR = ("accounts", "records", "keys", "tid", "repo", "store")
 
 
-def population(accounts: int) -> Population:
+def population(accounts: int, records: int = RECORDS) -> Population:
     """The accounts of all scenarios, each with the same number of records."""
-    return Population(seed=SEED, accounts=accounts, hosts=HOSTS, records=RECORDS, spread=0)
+    return Population(seed=SEED, accounts=accounts, hosts=HOSTS, records=records, spread=0)
 
 
 class Repositories:
     """The CAR files of the first `count` accounts. Life: made, `build` once, then read."""
 
-    def __init__(self, cache: Path, count: int) -> None:
-        """`cache` is the folder that the files' own folder lies in."""
-        self.count = count
-        self.folder = cache / f"cars-{count}x{RECORDS}-{SEED}-{_generator():08x}"
-        self._population = population(count)
+    def __init__(self, cache: Path, count: int, size: int = RECORDS) -> None:
+        """`cache` is the folder that the files' own folder lies in; `size` is records of each repository."""
+        self.cache, self.count, self.size = cache, count, size
+        self.folder = cache / f"cars-{count}x{size}-{SEED}-{_generator():08x}"
+        self._population = population(count, size)
 
     @property
     def records(self) -> int:
         """Of all repositories."""
-        return self.count * RECORDS
+        return self.count * self.size
 
     def build(self, say: Callable[[str], None]) -> None:
         """Makes what is not there yet: about 30 us of CPU a record, once."""
         if self.folder.exists():
             return
-        say(f"building {self.count} repositories of {RECORDS} records, once")
+        say(f"building {self.count:,} repositories of {self.size:,} records, once")
         draft = self.folder.with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from confluent_kafka import KafkaException
 
-from cli import config, demo, jobs, lag, processes, run, topics, up
+from cli import config, demo, jobs, lag, plc, processes, run, topics, up
 from cli.console import err, tell_error
 from cli.signals import Interrupted
 from schemas.errors import SkyfillError
@@ -53,6 +53,7 @@ app.add_typer(processes.sink, name="sink", rich_help_panel=_PROCESSES)
 app.add_typer(topics.app, name="topics", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.tables, name="tables", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.app, name="config", rich_help_panel=_ONE_MACHINE)
+app.add_typer(plc.app, name="plc", rich_help_panel=_ONE_MACHINE)
 
 
 @app.callback()

@@ -14,12 +14,12 @@ from cli.console import canvas, out, table
 from cli.logs import log_nothing
 from cli.settings import Data, connected_settings
 from cli.signals import stop_on_signals
+from cli.words import span
 from messaging.lag import Lag, LagReader, by_topic
 
 _UNKNOWN = "unknown"
 _FIRST_SECONDS = 2.0
 """A trend needs two looks."""
-_UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def lag(
@@ -111,9 +111,3 @@ def _clears(lag: Lag) -> str:
     if lag.trend is None:
         return _UNKNOWN
     return "does not fall" if lag.clears_in is None else f"about {span(lag.clears_in)}"
-
-
-def span(seconds: float) -> str:
-    """A time span in its largest fitting unit: 90 s is `1.5 min`."""
-    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
-    return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:,.0f} {unit}"

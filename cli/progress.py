@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cli.words import span
 from schemas.job_status import JobStatus
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ProgressDisplay:
     def _drawing(self, progress: Progress, seconds: float) -> RenderableType:
         self._spinner.update(text=Text.assemble((progress.job_id, "bold"), f"  {_doing(progress)}"))
         head = Table.grid(padding=(0, 2))
-        head.add_row(self._spinner, f"{seconds:.0f} s")
+        head.add_row(self._spinner, span(seconds))
         if progress.status is None:
             return head
         return Group(head, self._bar(progress.status), self._figures(progress, progress.status))
@@ -157,4 +158,4 @@ def _behind(behind: int | None) -> str:
 def _left(status: JobStatus, repos_per_second: float) -> str:
     if not status.plan_finished or repos_per_second <= 0 or not status.outstanding:
         return ""
-    return f"about {status.outstanding / repos_per_second:,.0f} s left"
+    return f"about {span(status.outstanding / repos_per_second)} left"

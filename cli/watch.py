@@ -5,7 +5,6 @@ What is not known is called unknown: no rate, and no time left, is ever shown as
 
 from __future__ import annotations
 
-import math
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.console import table
+from cli.words import span
 from schemas.job_status import JobStatus
 from schemas.rates import JobRates, RateWindow
 
@@ -87,19 +87,16 @@ def time_left(job: JobStatus, rates: JobRates | None) -> str:
     seconds = _seconds_left(job, rates)
     if seconds is None:
         return "unknown"
-    if seconds < 120:
-        return f"about {seconds} s"
-    minutes = math.ceil(seconds / 60)
-    return f"about {minutes} min" if minutes < 120 else f"about {minutes // 60} h {minutes % 60:02} min"
+    return f"about {span(seconds)}"
 
 
-def _seconds_left(job: JobStatus, rates: JobRates | None) -> int | None:
+def _seconds_left(job: JobStatus, rates: JobRates | None) -> float | None:
     if rates is None or job.final or job.status == "paused" or not job.plan_finished or job.outstanding <= 0:
         return None
     window = _shortest_with_data(rates)
     if window is None or window.repositories_per_second <= 0:
         return None
-    return max(1, math.ceil(job.outstanding / window.repositories_per_second))
+    return max(1.0, job.outstanding / window.repositories_per_second)
 
 
 def _shortest_with_data(rates: JobRates) -> RateWindow | None:
@@ -165,6 +162,4 @@ def _errors(errors: dict[str, int]) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds * 1000:,.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
+    return "–" if seconds is None else span(seconds)

@@ -14,6 +14,7 @@ from typer.cli import get_docs_for_click
 
 from cli.app import app
 from deploy.dashboard import dashboard
+from local.network.oddities import ODDITIES
 from messaging import instruments, lag_exporter
 from messaging.metrics import Section
 from messaging.names import Names
@@ -35,6 +36,7 @@ METRICS: tuple[Section, ...] = (
     instruments.GROUP_SECTION,
     instruments.TRANSACTION_SECTION,
     instruments.HTTP_SECTION,
+    instruments.RESOLVER_SECTION,
 )
 """All metrics that any process exports."""
 _DAY_MS = 24 * 3600 * 1000
@@ -48,6 +50,7 @@ def generated() -> dict[Path, str]:
     files[ROOT / "docs" / "topics.md"] = topics_reference()
     files[ROOT / "docs" / "cli.md"] = cli_reference()
     files[ROOT / "docs" / "metrics.md"] = metrics_reference()
+    files[ROOT / "docs" / "hosts.md"] = hosts_reference()
     files[ROOT / "deploy" / "grafana" / "dashboards" / "skyfill.json"] = dashboard()
     return files
 
@@ -104,6 +107,31 @@ def metrics_reference() -> str:
         for metric in section.metrics:
             labels = f"{{{', '.join(metric.labels)}}}" if metric.labels else ""
             lines.append(f"| `{metric.name}{labels}` | {metric.kind} | {metric.help} | {metric.tells} |")
+    return "\n".join([*lines, ""])
+
+
+def hosts_reference() -> str:
+    """`docs/hosts.md`: what odd hosts answer, and what follows for an account's task."""
+    about = {"host": "the host", "account": "the account", "budget": "the host's budget"}
+    lines = [
+        "# What hosts answer",
+        "",
+        "Generated from `local/network/oddities.py` by `make docs`. Each row is a switch of the simulated",
+        "network, or a server that a test starts, and a test makes it happen and looks at what is said here.",
+        "",
+        "What tells of the host opens its breaker when it comes again and again, and costs no account an",
+        "attempt then; what tells of an account costs it an attempt. `error type` and `reason` are those of",
+        "its outcome and dead letter, after the last attempt.",
+        "",
+        "| answer | error type | reason | tried again | tells of |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for oddity in ODDITIES.values():
+        kind = "fetched" if oddity.error_type is None else f"`{oddity.error_type}`"
+        reason = "" if oddity.reason is None else f"`{oddity.reason}`"
+        again = "" if oddity.error_type is None else "yes" if oddity.again else "no"
+        tells = "" if oddity.error_type is None else about[oddity.about]
+        lines.append(f"| {oddity.says} | {kind} | {reason} | {again} | {tells} |")
     return "\n".join([*lines, ""])
 
 

@@ -108,7 +108,7 @@ async def run_demo(
         await network.start()
         dids = [account.did for account in await network.truth(records=False)]
         reachable = settings.network.model_copy(
-            update={"plc_url": network.plc_url, "allow_private_hosts": True}
+            update={"plc_url": network.plc_url, "plc_mirror": None, "allow_private_hosts": True}
         )
         shot = OneShot(
             settings.model_copy(update={"network": reachable}),

@@ -175,6 +175,8 @@ class Deployment:
             "SKYFILL_METRICS__PORT": "null" if settings.metrics.port is None else str(settings.metrics.port),
             "PYTHONUNBUFFERED": "1",
         }
+        mirror = settings.network.plc_mirror
+        env["SKYFILL_NETWORK__PLC_MIRROR"] = str(mirror.absolute()) if mirror else "null"
         if settings.network.handle_url:
             env["SKYFILL_NETWORK__HANDLE_URL"] = settings.network.handle_url
         if settings.dynamodb.endpoint_url:

@@ -96,6 +96,20 @@ REQUEST_SECONDS = HistogramOf(
     ("endpoint",),
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0),
 )
+RESOLUTIONS = CounterOf(
+    "skyfill_resolutions_total",
+    "Accounts asked for, by what answered: `cache`, `mirror`, `request`, or `shared` for a request that "
+    "another asker had made.",
+    "`cache` divided by all is the cache's hit rate, `mirror` divided by all the mirror's. Many requests "
+    "beside a mirror: it is behind (`skyfill plc sync`), or the source names handles and did:web.",
+    ("answered_by",),
+)
+MIRROR_AGE = GaugeOf(
+    "skyfill_plc_mirror_age_seconds",
+    "How far the mirror of the PLC directory is behind; absent without a mirror.",
+    "Above 30 days it is not asked. Each account that moved or changed its key meanwhile costs a failed "
+    "request and one to the directory: `skyfill plc sync`, or `--follow` beside long jobs.",
+)
 
 TRANSACTION_SECTION = Section(
     "Transactions",
@@ -113,6 +127,11 @@ HTTP_SECTION = Section(
     "Exported by the producer and the workers. `endpoint` is the XRPC method without its namespace, `plc` "
     "for the directory, or the well-known file.",
     (REQUESTS, IN_FLIGHT, ANSWER_SECONDS, REQUEST_SECONDS),
+)
+RESOLVER_SECTION = Section(
+    "Resolving",
+    "Exported by the producer.",
+    (RESOLUTIONS, MIRROR_AGE),
 )
 
 
@@ -208,3 +227,19 @@ class HttpMetrics:
         self._in_flight.labels(endpoint).dec()
         self._requests.labels(endpoint, outcome).inc()
         self._whole.labels(endpoint).observe(seconds)
+
+
+class ResolverMetrics:
+    """See atp.identity.Observer."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._resolutions = RESOLUTIONS.make(registry)
+        self._readings = Readings(registry)
+
+    def resolved(self, answered_by: str) -> None:
+        """An account was asked for."""
+        self._resolutions.labels(answered_by).inc()
+
+    def watch(self, mirror_age: Callable[[], float | None]) -> None:
+        """Seconds, asked at every scrape, from another thread."""
+        self._readings.show_value(MIRROR_AGE, mirror_age)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from messaging.topics import end_offsets
+from messaging.topics import end_offsets, offsets_since
 
 _REQUEST_SECONDS = 10.0
 _PAUSE_SECONDS = 0.5
@@ -58,15 +58,7 @@ def places_since(client: AdminClient, topic: str, seconds: float, most: int) -> 
     partitions = client.list_topics(topic, timeout=_REQUEST_SECONDS).topics[topic].partitions
     if not partitions:
         return {}
+    since = datetime.now(UTC) - timedelta(seconds=seconds)
     ends = end_offsets(client, topic, partitions, committed=False)
-    since = OffsetSpec.for_timestamp(int((time.time() - seconds) * 1000))
-    asked = client.list_offsets(
-        {TopicPartition(topic, partition): since for partition in partitions},
-        request_timeout=_REQUEST_SECONDS,
-    )
-    found = {at.partition: future.result(_REQUEST_SECONDS).offset for at, future in asked.items()}
-    # -1: nothing is that young.
-    return {
-        partition: max(found[partition] if found[partition] >= 0 else end, end - most, 0)
-        for partition, end in ends.items()
-    }
+    found = offsets_since(client, topic, partitions, since)
+    return {partition: max(found[partition], end - most, 0) for partition, end in ends.items()}

@@ -6,17 +6,16 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from messaging import clients
 from messaging.polling import Delivered, poll
-from messaging.topics import end_offsets
+from messaging.topics import end_offsets, offsets_since
 from schemas.errors import DeploymentError
 from schemas.settings import KafkaSettings
 
 _BATCH = 1000
 _POLL_SECONDS = 0.5
-_TIMES_SECONDS = 30.0
 
 
 def scan(
@@ -26,10 +25,11 @@ def scan(
 
     Raises DeploymentError when nothing comes for `patience` seconds although the end is not reached.
     """
-    end = end_offsets(clients.admin(kafka), topic, [partition])[partition]
+    admin = clients.admin(kafka)
+    end = end_offsets(admin, topic, [partition])[partition]
     consumer = clients.reader(kafka)
     try:
-        position = 0 if since is None else _first_since(consumer, topic, partition, since, end)
+        position = 0 if since is None else offsets_since(admin, topic, [partition], since)[partition]
         consumer.assign([TopicPartition(topic, partition, position)])
         heard_at = time.monotonic()
         while position < end:
@@ -46,9 +46,3 @@ def scan(
                 raise DeploymentError(f"{topic} [{partition}] could not be read beyond offset {position}")
     finally:
         consumer.close()
-
-
-def _first_since(consumer: Consumer, topic: str, partition: int, since: datetime, end: int) -> int:
-    at = TopicPartition(topic, partition, int(since.timestamp() * 1000))
-    offset: int = consumer.offsets_for_times([at], _TIMES_SECONDS)[0].offset
-    return end if offset < 0 else offset

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 from confluent_kafka import (
@@ -142,6 +143,24 @@ def end_offsets(
         return {tp.partition: future.result(_PATIENCE).offset for tp, future in futures.items()}
 
     return _patiently(ask, patience)
+
+
+def offsets_since(
+    client: AdminClient, topic: str, partitions: Iterable[int], since: datetime
+) -> dict[int, int]:
+    """For each partition, the offset of the first message produced at or after `since`; the end of all that
+    was written where there is none. DeploymentError if the broker does not answer."""
+    ends = end_offsets(client, topic, partitions, committed=False)
+    request = {
+        TopicPartition(topic, p): OffsetSpec.for_timestamp(int(since.timestamp() * 1000)) for p in ends
+    }
+
+    def ask() -> dict[int, int]:
+        futures = client.list_offsets(request, request_timeout=_PATIENCE) if request else {}
+        found = {at.partition: future.result(_PATIENCE).offset for at, future in futures.items()}
+        return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
+
+    return _patiently(ask, _TIMEOUT)
 
 
 def committed_offsets(

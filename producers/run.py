@@ -7,9 +7,11 @@ import threading
 from functools import partial
 
 from atp.identity import Resolver
+from atp.plc_mirror import PlcMirror, open_mirror
 from atp.xrpc import Client
 from messaging import clients
 from messaging.exposition import expose
+from messaging.instruments import ResolverMetrics
 from messaging.metrics import new_registry
 from messaging.topics import check_offset_retention, check_topics, topics
 from producers.metrics import PlannerMetrics
@@ -35,9 +37,11 @@ def run_planner(
     check_topics(admin, topics(settings.kafka))
     check_offset_retention(admin, settings.kafka)
     registry = new_registry()
-    metrics = PlannerMetrics(registry)
+    metrics, resolving = PlannerMetrics(registry), ResolverMetrics(registry)
+    network = settings.network
+    mirror = open_mirror(settings.plc_mirror, network.plc_url, required=network.plc_mirror is not None)
     with asyncio.Runner() as runner, expose(settings, "producer", registry):
-        client, resolver = runner.run(_resolver(settings.network, metrics))
+        client, resolver = runner.run(_resolver(network, metrics, resolving, mirror))
         planner = Planner(
             settings,
             resolver,
@@ -52,11 +56,17 @@ def run_planner(
         finally:
             planner.close()
             runner.run(client.close())
+            if mirror:
+                mirror.close()
         if until_planned and only_job in planner.failures:
             raise SourceError(f"job {only_job}: {planner.failures[only_job]}")
 
 
-async def _resolver(network: NetworkSettings, metrics: PlannerMetrics) -> tuple[Client, Resolver]:
+async def _resolver(
+    network: NetworkSettings, metrics: PlannerMetrics, resolving: ResolverMetrics, mirror: PlcMirror | None
+) -> tuple[Client, Resolver]:
+    if mirror:
+        resolving.watch(mirror.age)
     client = Client(
         user_agent=network.user_agent,
         allow_private_hosts=network.allow_private_hosts,
@@ -67,5 +77,7 @@ async def _resolver(network: NetworkSettings, metrics: PlannerMetrics) -> tuple[
         plc_url=network.plc_url,
         handle_host=network.handle_url,
         concurrency=network.plc_concurrency,
+        mirror=mirror,
+        observer=resolving,
     )
     return client, resolver

@@ -26,12 +26,14 @@ SkyfillError
 │   │   ├── RepoSuspended
 │   │   └── RepoDeactivated
 │   ├── RateLimited               429
-│   ├── HostUnreachable           DNS, connect, TLS, a connection cut short
-│   │   └── HostUnknown           DNS says that there is no such name
+│   ├── HostUnreachable           DNS, connect, a connection cut short
+│   │   ├── HostUnknown           DNS says that there is no such name
+│   │   └── TlsInvalid            a certificate that proves nothing
 │   ├── HostTimeout               no answer in time
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
 │   ├── RepoChanging              it changed each time while its pages were listed
 │   └── UnexpectedResponse        any other status or body
+│       ├── NotXrpc               no answer of the protocol: a proxy's page, a parked domain, not HTTP
 │       └── RecordNotFound        no record of that key
 ├── RepoError                     a repository that does not prove itself
 │   ├── CarError                  framing of the CAR file
@@ -183,6 +185,16 @@ class XrpcError(SkyfillError):
         super().__init__(message)
         self.headers = headers
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether asking again later may help."""
+        return False
+
+    @property
+    def about_host(self) -> bool:
+        """Whether it tells of the host or of the way there, whichever account was asked for."""
+        return False
+
 
 class RepoUnavailable(XrpcError):
     """A terminal state of an account on its host."""
@@ -217,21 +229,45 @@ class RateLimited(XrpcError):
         super().__init__(message, headers)
         self.retry_after = retry_after
 
+    @property
+    def may_pass(self) -> bool:
+        return True
+
 
 class HostUnreachable(XrpcError):
-    """DNS, connect or TLS failed, or the connection was cut short."""
+    """DNS or connecting failed, or the connection was cut short."""
 
     error_type: ClassVar[ErrorType] = "network_error"
+
+    @property
+    def may_pass(self) -> bool:
+        return True
+
+    @property
+    def about_host(self) -> bool:
+        return True
 
 
 class HostUnknown(HostUnreachable):
     """DNS answers that there is no such name, or no address for it."""
 
 
+class TlsInvalid(HostUnreachable):
+    """The host's certificate is expired, of another name, or of nobody that is trusted."""
+
+
 class HostTimeout(XrpcError):
-    """No answer in time."""
+    """No answer in time, or one that trickles."""
 
     error_type: ClassVar[ErrorType] = "timeout_error"
+
+    @property
+    def may_pass(self) -> bool:
+        return True
+
+    @property
+    def about_host(self) -> bool:
+        return True
 
 
 class AddressForbidden(XrpcError):
@@ -243,6 +279,10 @@ class AddressForbidden(XrpcError):
 class RepoChanging(XrpcError):
     """The repository changed each time while its pages were listed; a quieter moment may help."""
 
+    @property
+    def may_pass(self) -> bool:
+        return True
+
 
 class UnexpectedResponse(XrpcError):
     """Any other status or body. ``status`` is the HTTP status."""
@@ -250,6 +290,26 @@ class UnexpectedResponse(XrpcError):
     def __init__(self, message: str, status: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers)
         self.status = status
+
+    @property
+    def may_pass(self) -> bool:
+        return self.status in (408, 425) or (self.status >= 500 and self.status != 501)
+
+    @property
+    def about_host(self) -> bool:
+        return self.status in (502, 503, 504) or 520 <= self.status < 600
+
+
+class NotXrpc(UnexpectedResponse):
+    """An answer that no PDS gives: HTML, an empty body, or not HTTP at all. It says nothing of an account."""
+
+    @property
+    def may_pass(self) -> bool:
+        return True
+
+    @property
+    def about_host(self) -> bool:
+        return True
 
 
 class RecordNotFound(UnexpectedResponse):

@@ -80,6 +80,16 @@ class NetworkSettings(Group):
         None, description="An XRPC host to ask for handles, instead of DNS and their web servers."
     )
     plc_concurrency: int = Field(16, ge=1, le=256, description="Resolutions at once.")
+    plc_mirror: Path | None = Field(
+        None,
+        description="The PLC directory's mirror; absent: `plc.sqlite` in the data folder, if it is there.",
+    )
+    plc_requests_per_second: float = Field(
+        1.66,
+        gt=0,
+        le=10_000,
+        description="Of `skyfill plc sync`, at the most; plc.directory allows 500 in 300 seconds.",
+    )
 
     @property
     def user_agent(self) -> str:
@@ -176,6 +186,11 @@ class Settings(BaseSettings):
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()
     rates: RatesSettings = RatesSettings()
+
+    @property
+    def plc_mirror(self) -> Path:
+        """Where the mirror of the PLC directory is, or would be."""
+        return self.network.plc_mirror or self.data_dir / "plc.sqlite"
 
     @classmethod
     def settings_customise_sources(

@@ -17,13 +17,14 @@ from local.network.faults import (
     Fault,
     Host,
     Moved,
+    Odd,
     RotatedKey,
     ServerError,
     Slow,
 )
 
 F = TypeVar("F", bound=Fault)
-Counted = Corrupted | Changing | Slow | CutShort | ServerError
+Counted = Corrupted | Changing | Slow | CutShort | ServerError | Odd
 
 
 class ActiveFaults:

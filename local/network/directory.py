@@ -1,12 +1,13 @@
 """The simulated PLC directory: DID documents in the form that plc.directory answers them.
 
-It shares no state with the PDSs but the population and the faults. Every answer about a moved account or
-a rotated key counts: after the stale ones it tells the truth.
+It shares no state with the PDSs but the population and the faults. Every document of a moved account or
+a rotated key counts: after the stale ones it tells the truth. The log tells it from the beginning.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from local.network.accounts import Account, Population
@@ -14,12 +15,14 @@ from local.network.active import ActiveFaults
 from local.network.answer import Answer, json_answer, xrpc_error
 from local.network.faults import Incomplete, Moved, RotatedKey, Tombstoned
 from local.network.ledger import Ledger
+from local.network.log import OperationLog
 
 DID_JSON = "application/did+ld+json; charset=utf-8"
+_MOST_ROWS = 1000
 
 
 class Directory:
-    """PLC's port: documents, handles, and the network's own ledger and truth.
+    """PLC's port: documents, the log of operations, handles, and the network's own ledger and truth.
 
     ``origins`` are the PDSs' origins by host number; ``truth`` streams the truth as JSON lines, with the
     records or without.
@@ -38,6 +41,7 @@ class Directory:
         self._ledger = ledger
         self._origins = origins
         self._truth = truth
+        self._log = OperationLog(population, faults, origins)
 
     async def answer(self, path: str, query: Mapping[str, str]) -> Answer:
         if path == "/_ledger":
@@ -45,6 +49,8 @@ class Directory:
         if path == "/_truth":
             lines = self._truth(query.get("records") != "0")
             return Answer(200, b"", "application/jsonl", chunked=True, lines=lines)
+        if path == "/export":
+            return self._export(query)
         if path in ("/_health", "/xrpc/_health"):
             return json_answer({"version": "skyfill-network"})
         if path == "/xrpc/com.atproto.identity.resolveHandle":
@@ -58,6 +64,22 @@ class Directory:
         if self._faults.of_account(account.number, Tombstoned):
             return json_answer({"message": f"DID not available: {did}"}, status=410)
         return json_answer(self.document(account), content_type=DID_JSON)
+
+    def _export(self, query: Mapping[str, str]) -> Answer:
+        """Rows behind a number or a time. What the log says of a fault never is a stale answer."""
+        count, after = query.get("count", str(_MOST_ROWS)), query.get("after", "")
+        if not count.isdecimal() or int(count) < 1:
+            return json_answer({"message": "Invalid count parameter"}, status=400)
+        most = min(int(count), _MOST_ROWS)
+        if after.isdecimal():
+            lines = self._log.after_number(int(after), most)
+        else:
+            try:
+                time = datetime.fromisoformat(after).replace(tzinfo=UTC) if after else None
+            except ValueError:
+                return json_answer({"message": "Invalid after parameter"}, status=400)
+            lines = self._log.after_time(time, most)
+        return Answer(200, b"\n".join(lines), "application/jsonlines")
 
     def document(self, account: Account) -> dict[str, Any]:
         """The account's DID document as of this request; counts towards stale answers."""

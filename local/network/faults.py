@@ -154,8 +154,15 @@ class ServerError(_Anywhere):
     status: int = 502
 
 
+@dataclass(frozen=True)
+class Odd(_Anywhere):
+    """The answer is one of the table in ``oddities.py``, by its name there."""
+
+    answer: str = "200 page"
+
+
 AccountFault = (
     Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord | Changing
 )
 HostFault = RateLimited | HiddenLimit | HostDown
-Fault = AccountFault | HostFault | Slow | CutShort | ServerError
+Fault = AccountFault | HostFault | Slow | CutShort | ServerError | Odd

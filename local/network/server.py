@@ -17,8 +17,9 @@ from local.network.accounts import Population
 from local.network.active import ActiveFaults
 from local.network.answer import Answer, Service, xrpc_error
 from local.network.buckets import Buckets
-from local.network.faults import CutShort, HiddenLimit, Host, RateLimited, ServerError, Slow
+from local.network.faults import CutShort, HiddenLimit, Host, Odd, RateLimited, ServerError, Slow
 from local.network.ledger import Ending, Ledger, Request
+from local.network.oddities import ODDITIES, Ask
 
 CHUNK = 64 * 1024
 LOOK_SECONDS = 0.05
@@ -127,6 +128,10 @@ class HostServer:
             await delivery.send(error, headers)
             return
         answer = await service.answer(request.path, request.query)
+        odd = self._fault(Odd, number, request.path)
+        if isinstance(odd, Odd) and self._faults.strikes(odd):
+            await delivery.send_odd(odd.answer, answer)
+            return
         cut = self._fault(CutShort, number, request.path)
         if isinstance(cut, CutShort) and answer.status == 200 and self._faults.strikes(cut):
             await delivery.send_half(answer, headers)
@@ -155,8 +160,11 @@ class HostServer:
         return xrpc_error("RateLimitExceeded", "Rate Limit Exceeded", status=429), headers
 
     def _fault(
-        self, kind: type[Slow] | type[CutShort] | type[ServerError], number: int | None, path: str
-    ) -> Slow | CutShort | ServerError | None:
+        self,
+        kind: type[Slow] | type[CutShort] | type[ServerError] | type[Odd],
+        number: int | None,
+        path: str,
+    ) -> Slow | CutShort | ServerError | Odd | None:
         """The fault of this kind on the request's account (on PDSs only), else on the host."""
         method = path.rpartition(".")[2]
         if number is not None and isinstance(self.name, int):
@@ -197,6 +205,19 @@ class _Delivery:
         if self._request.transport is not None:
             _reset(self._request.transport)
         self.ending = "cut"
+
+    async def send_odd(self, name: str, honest: Answer) -> None:
+        """Write what the table of oddities says, past all that would put it into form; then close."""
+        wire, transport = ODDITIES[name].answer, self._request.transport
+        if wire is None or transport is None:
+            raise ConnectionError
+        self.ending = "cut"
+        async for piece in wire(Ask(self._request.path_qs, honest.body)):
+            if transport.is_closing():
+                raise ConnectionError
+            transport.write(piece)
+            self._sent += len(piece)
+        transport.close()  # once all is written
 
     def entry(self, host: str, did: str | None) -> Request:
         """The ledger's line, without its times."""

@@ -28,7 +28,6 @@ from schemas.errors import (
     RepoNotFound,
     RepoUnavailable,
     SkyfillError,
-    UnexpectedResponse,
     XrpcError,
 )
 from schemas.job_specs import JobSpec
@@ -127,9 +126,7 @@ def _is_final(order: Order, error: SkyfillError) -> bool:
 
 
 def _may_pass(error: SkyfillError) -> bool:
-    if isinstance(error, UnexpectedResponse):
-        return error.status >= 500 or error.status in (200, 408, 425)
-    return error.error_type != "scope_violation"
+    return error.may_pass if isinstance(error, XrpcError) else True
 
 
 def _disk_error(error: OSError) -> SkyfillError:

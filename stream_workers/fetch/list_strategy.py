@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from atp.listing import Listing, Row, rows
 from atp.xrpc import Answer
-from schemas.errors import RateLimited, RecordNotFound, RepoChanging, UnexpectedResponse
+from schemas.errors import NotXrpc, RateLimited, RecordNotFound, RepoChanging, UnexpectedResponse
 from stream_workers.fetch.budget import Spool
 from stream_workers.fetch.ending import Fetched
 from stream_workers.fetch.order import Means, Order
@@ -94,7 +94,7 @@ class ListStrategy:
             return
         (row,) = rows([answer.body], task.did, collection)
         if row.rkey != rkey:
-            raise UnexpectedResponse(f"{task.pds} answers {row.rkey} when asked for {rkey}", 200)
+            raise NotXrpc(f"{task.pds} answers {row.rkey} when asked for {rkey}", 200)
         _keep(listing, spool, collection, [row])
 
     async def _collection(self, order: Order, listing: Listing, spool: Spool, collection: str) -> None:
@@ -114,7 +114,7 @@ class ListStrategy:
             if following is None:
                 return
             if not is_new:
-                raise UnexpectedResponse(f"{pds}: a page of {collection} holds nothing new", 200)
+                raise NotXrpc(f"{pds}: a page of {collection} holds nothing new", 200)
             newest_first = newest_first and _descends(last, found)
             last, cursor = found[-1].rkey, following
             if may_jump and newest_first and following == last:

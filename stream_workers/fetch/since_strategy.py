@@ -35,7 +35,7 @@ class SinceStrategy:
         try:
             return await self._difference(order)
         except (RepoError, UnexpectedResponse) as error:
-            if isinstance(error, UnexpectedResponse) and not 400 <= error.status < 500:
+            if isinstance(error, UnexpectedResponse) and error.may_pass:
                 raise
             _log.info("%s is fetched whole, since its difference won't do: %s", order.task.did, error)
         return await self._whole[order.processing.strategy].fetch(order)

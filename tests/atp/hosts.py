@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import AddressFamily
@@ -34,7 +35,9 @@ class Host:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
+async def serving(
+    handler: Handler, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+) -> AsyncIterator[Host]:
     """Serve every request by ``handler``."""
     host = Host()
 
@@ -44,10 +47,11 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
 
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    site = web.TCPSite(runner, address, 0, ssl_context=tls)
     await site.start()
     host.port = runner.addresses[0][1]
-    host.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{host.port}"
+    inside = f"[{address}]" if ":" in address else address
+    host.url = f"{'http' if tls is None else 'https'}://{inside}:{host.port}"
     try:
         yield host
     finally:
@@ -77,26 +81,39 @@ async def serving_bytes(answer: bytes, *, stall: bool = False) -> AsyncIterator[
 
 
 class Names(AbstractResolver):
-    """Name resolution by a table: from a name to an address and a port that replaces the URL's."""
+    """Name resolution by a table: from a name to an address and a port that replaces the URL's, or to several
+    of these, or to the error number of getaddrinfo."""
 
-    def __init__(self, table: dict[str, tuple[str, int]]) -> None:
+    def __init__(self, table: Mapping[str, tuple[str, int] | list[tuple[str, int]] | int]) -> None:
         self._table = table
 
     async def resolve(
         self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
     ) -> list[ResolveResult]:
-        if host not in self._table:
-            raise OSError(-2, "Name or service not known")
-        address, actual = self._table[host]
-        version = AddressFamily.AF_INET6 if ":" in address else AddressFamily.AF_INET
-        return [ResolveResult(hostname=host, host=address, port=actual, family=version, proto=0, flags=0)]
+        found = self._table.get(host, socket.EAI_NONAME)
+        if isinstance(found, int):
+            raise OSError(found, "no address")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=actual,
+                family=AddressFamily.AF_INET6 if ":" in address else AddressFamily.AF_INET,
+                proto=0,
+                flags=0,
+            )
+            for address, actual in (found if isinstance(found, list) else [found])
+        ]
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
-def tls_for(*names: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's and a client's TLS context, of a certificate of its own for these names."""
+def tls_for(*names: str, folder: Path, days: float = 1) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's TLS context, of a certificate of its own for these names.
+
+    It is valid for ``days`` from now on; negative: it has expired.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     now = datetime.datetime.now(datetime.UTC)
@@ -106,8 +123,8 @@ def tls_for(*names: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -37,6 +37,8 @@ def client(timeout: float = 5.0) -> Client:
 
 def answering(body: Any, status: int = 200, headers: Mapping[str, str] = HEADERS) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
+        if isinstance(body, bytes):
+            return web.Response(body=body, status=status, headers=headers)  # of no named type
         if isinstance(body, str):
             return web.Response(text=body, status=status, headers=headers)
         return web.json_response(body, status=status, headers=headers)
@@ -111,7 +113,7 @@ async def test_a_repository_comes_in_chunks(since: str | None, query: str) -> No
 
 async def test_a_repository_has_a_largest_size() -> None:
     async with (
-        serving(answering("x" * 1000)) as host,
+        serving(answering(b"x" * 1000)) as host,
         client() as asking,
         asking.get_repo(host.url, DID, limit=999) as download,
     ):
@@ -120,7 +122,7 @@ async def test_a_repository_has_a_largest_size() -> None:
 
 
 async def test_a_repository_that_is_not_wanted_to_its_end() -> None:
-    async with serving(answering("x" * 10_000_000)) as host, client() as asking:
+    async with serving(answering(b"x" * 10_000_000)) as host, client() as asking:
         async with asking.get_repo(host.url, DID) as download:
             async for _ in download:
                 break

@@ -83,6 +83,7 @@ def test_all_scenarios_count_exactly_and_write_what_is_documented(tmp_path: Path
     assert results["scale"] == SCALE
     for scenario in ("worker", "sink_parquet", "end_to_end"):
         assert results[scenario]["records"] == REPOSITORIES * RECORDS
+    assert results["giant"]["records"] == REPOSITORIES * 2000
     assert results["sink_dynamodb"]["items"] == REPOSITORIES // 10 * RECORDS
     assert results["planner"]["tasks"] == REPOSITORIES * 20
     worker = results["worker"]
@@ -95,7 +96,7 @@ def test_all_scenarios_count_exactly_and_write_what_is_documented(tmp_path: Path
     for scenario in results.keys() - {"machine", "scale", "calibration"}:
         assert re.search(rf"^{scenario} +[\d,]+ ", ended.stdout, re.MULTILINE), ended.stdout
     assert list((tmp_path / "cache").glob("run-*")) == []  # brokers' data are gone, repositories are kept
-    assert len(list((tmp_path / "cache").glob("cars-*/*.car"))) == REPOSITORIES
+    assert len(list((tmp_path / "cache").glob("cars-*/*.car"))) == REPOSITORIES + 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from cli.lag import lag_table, span
+from cli.lag import lag_table
+from cli.words import span
 from messaging.lag import Lag
 from tests.cli.command import Skyfill, until
 
@@ -72,7 +73,8 @@ def test_the_unknown_is_never_shown_as_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0.4 s"), (59, "59 s"), (90, "1.5 min"), (36_000, "10 h"), (172_800, "2 d")]
+    ("seconds", "text"),
+    [(0, "0 s"), (0.4, "400 ms"), (59, "59 s"), (90, "1.5 min"), (36_000, "10 h"), (172_800, "2 d")],
 )
 def test_a_span_is_told_in_its_unit(seconds: float, text: str) -> None:
     assert span(seconds) == text

@@ -61,7 +61,7 @@ def rates(minute: int, five: int, hour: int, **more: Any) -> JobRates:
     [
         (job(), rates(60, 600, 600), "about 50 min"),  # 3,000 outstanding, 1 a second
         (job(), rates(0, 600, 600), "about 25 min"),  # the last minute had none
-        (job(), rates(0, 0, 1), "about 3000 h 00 min"),
+        (job(), rates(0, 0, 1), "about 125 d"),
         (job(total=1001), rates(6000, 6000, 6000), "about 1 s"),
         (job(), rates(0, 0, 0), "unknown"),
         (job(), None, "unknown"),
@@ -102,7 +102,7 @@ def test_windows_errors_and_busiest_hosts_are_drawn() -> None:
     assert "time left: about 25 min" in lines[1]
     minute, five, hour = (next(line for line in lines if line.startswith(n)) for n in ("1 m", "5 m", "1 h"))
     assert minute.split()[2:4] == ["20", "2.0"]
-    for text in ("750 ms", "12.3 s", "9 rate_limit_error, 7 timeout_error, …"):
+    for text in ("750 ms", "12 s", "9 rate_limit_error, 7 timeout_error, …"):
         assert text in minute
     assert five.split()[2:4] == ["20", "2.0"]
     assert hour.split()[2:4] == ["2", "0.2"]

@@ -6,9 +6,12 @@ import asyncio
 import time
 from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 
+from atp.plc_import import import_file
+from atp.plc_writer import MirrorWriter
 from docs.generate import METRICS
 from local.network.faults import Unavailable
 from local.network.network import Network
@@ -37,6 +40,15 @@ async def settled_samples(folder: Path) -> Samples:
     raise AssertionError(f"only {len(lags(samples))} partitions are known")
 
 
+async def mirror_twenty(plc_url: str, mirror: Path, file: Path) -> None:
+    """A mirror where the producer looks for one, which knows the first twenty accounts."""
+    async with aiohttp.ClientSession() as http, http.get(f"{plc_url}/export?after=0&count=20") as answer:
+        file.write_bytes(await answer.read())  # noqa: ASYNC240
+    with MirrorWriter(mirror, plc_url) as writer:
+        assert import_file(writer, file) == (20, 0)
+        writer.apply([], writer.status().position, caught_up=time.time())
+
+
 @pytest.mark.timeout(240)
 async def test_the_figures_of_all_processes_fit_together(
     kafka: str, dynamodb: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -44,6 +56,7 @@ async def test_the_figures_of_all_processes_fit_together(
     faults = [Unavailable(account=3)]
     async with Network(seed=21, accounts=30, hosts=2, records=20, faults=faults) as network:
         settings = settings_for(kafka, dynamodb, prefix, network.plc_url, tmp_path / "data")
+        await mirror_twenty(network.plc_url, settings.plc_mirror, tmp_path / "log.jsonl")
         document = {
             "source": {"type": "inline", "dids": [*network.dids, network.dids[0]]},
             "processing": {"requests_per_second": 50},
@@ -75,7 +88,9 @@ async def test_the_figures_of_all_processes_fit_together(
     assert total(samples, "skyfill_sink_rows_total{what=stored}") == 2 * records
     assert total(samples, "skyfill_sink_batch_rows_sum{}") == 2 * records
     assert total(samples, "skyfill_http_requests_total{endpoint=getRepo,outcome=200}") >= 29
-    assert total(samples, "skyfill_http_requests_total{endpoint=plc,outcome=200}") >= 30
+    assert total(samples, "skyfill_http_requests_total{endpoint=plc,outcome=200}") == 10
+    assert total(samples, "skyfill_resolutions_total{answered_by=mirror}") == 20
+    assert total(samples, "skyfill_resolutions_total{answered_by=request}") == 10
     assert total(samples, "skyfill_tasks_in_flight{}") == 0
     assert total(samples, f"skyfill_messages_published_total{{producer=main,topic={prefix}dids}}") == 30
     assert set(lags(samples)) == {0.0}

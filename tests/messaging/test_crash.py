@@ -42,15 +42,14 @@ def test_a_call_that_does_not_return_ends_the_process() -> None:
 
 def test_a_call_that_returns_or_fails_in_time_does_not() -> None:
     ends = Ends()
-    before = threading.active_count()
+    others = set(threading.enumerate())  # earlier tests' threads may still be there
     with must_return("commit", PATIENCE, end=ends):
         pass
     with pytest.raises(ValueError), must_return("commit", PATIENCE, end=ends):
         raise ValueError
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(PATIENCE)
-    assert threading.active_count() <= before
+    for watch in set(threading.enumerate()) - others:
+        watch.join(PATIENCE)
+        assert not watch.is_alive()
     assert not ends.came.is_set()
 
 

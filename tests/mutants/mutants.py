@@ -34,6 +34,11 @@ LEDGER = "local/network/ledger.py"
 RATE_WINDOWS = "stream_workers/rates/windows.py"
 RATE_BOOK = "stream_workers/rates/book.py"
 REWIND = "messaging/rewind.py"
+PLC = "atp/plc.py"
+MIRROR = "atp/plc_mirror.py"
+MIRROR_WRITER = "atp/plc_writer.py"
+PLC_SYNC = "atp/plc_sync.py"
+IDENTITY = "atp/identity.py"
 
 TEST_WINDOW = "tests/messaging/test_window.py"
 TEST_STREAM = "tests/messaging/test_task_stream.py"
@@ -62,6 +67,10 @@ TEST_LEDGER = "tests/network/test_ledger.py"
 TEST_RATE_WINDOWS = "tests/stream_workers/test_rate_windows.py"
 TEST_RATE_BOOK = "tests/stream_workers/test_rate_book.py"
 TEST_REWIND = "tests/messaging/test_rewind.py"
+TEST_PLC = "tests/atp/test_plc.py"
+TEST_MIRROR = "tests/atp/test_plc_mirror.py"
+TEST_PLC_SYNC = "tests/atp/test_plc_sync.py"
+TEST_IDENTITY_MIRROR = "tests/atp/test_identity_mirror.py"
 
 
 class Mutant(NamedTuple):
@@ -618,8 +627,61 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a group is set back without bound",
         REWIND,
-        "max(found[partition] if found[partition] >= 0 else end, end - most, 0)",
-        "found[partition] if found[partition] >= 0 else end",
+        "max(found[partition], end - most, 0)",
+        "found[partition]",
         (TEST_REWIND,),
+    ),
+    Mutant(
+        "an operation that was nullified counts in the mirror",
+        PLC,
+        "        if self.nullified:\n            return False\n",
+        "",
+        (TEST_PLC,),
+    ),
+    Mutant(
+        "the mirror's clock counts more than the log's numbers",
+        PLC,
+        "        if self.seq is not None and seq is not None:\n            return self.seq >= seq\n",
+        "",
+        (TEST_PLC,),
+    ),
+    Mutant(
+        "a gap between a mirror and a file goes unnoticed",
+        PLC,
+        "return operation.seq <= self.seq + 1",
+        "return True",
+        (TEST_PLC,),
+    ),
+    Mutant(
+        "the mirror's position is saved before its operations",
+        MIRROR_WRITER,
+        "            self._store(counting)\n            seq, created = position or (None, None)\n",
+        "            seq, created = position or (None, None)\n"
+        '            self._db.execute("UPDATE progress SET seq = ?, created = ?", (seq, created))\n'
+        '            self._db.execute("COMMIT")\n'
+        '            self._db.execute("BEGIN IMMEDIATE")\n'
+        "            self._store(counting)\n",
+        (TEST_PLC_SYNC,),
+    ),
+    Mutant(
+        "a mirror that is years behind answers",
+        MIRROR,
+        "age is not None and age <= MOST_AGE",
+        "age is not None",
+        (TEST_MIRROR,),
+    ),
+    Mutant(
+        "a sync passes its limit",
+        PLC_SYNC,
+        'self._limiter.turn("export", _JOB, self._rate)',
+        'self._limiter.turn("export", _JOB, 2 * self._rate)',
+        (TEST_PLC_SYNC,),
+    ),
+    Mutant(
+        "what has to be fresh comes from the mirror",
+        IDENTITY,
+        "mirrored = None if fresh else self._mirrored(name)",
+        "mirrored = self._mirrored(name)",
+        (TEST_IDENTITY_MIRROR,),
     ),
 )

@@ -411,5 +411,5 @@ async def test_pages_that_lead_nowhere(place: Place, page: dict[str, Any]) -> No
     pages.page = lambda cursor: page  # type: ignore[method-assign]
     ending = await go_to(place, pages)
     assert isinstance(ending, Retry)
-    assert ending.reason == "UnexpectedResponse"
+    assert ending.reason == "NotXrpc"
     assert len(pages.asked) <= 2
