@@ -36,8 +36,15 @@ from stream_workers.fetch.schedule import Work
 _SLICE = 1000
 
 
+class _GivenUp(Exception):
+    """The task's partition went away meanwhile."""
+
+
 class Settler:
-    """Life: `settle` each ending, `commit` about once a second. For one thread, beside the consumer's."""
+    """Life: `settle` each ending, or `settle_large`, and `commit` about once a second.
+
+    For one thread each, beside the consumer's.
+    """
 
     def __init__(
         self,
@@ -61,13 +68,29 @@ class Settler:
         with self._lock:
             if not self._stream.held(work.task):
                 return False
-            if isinstance(ending, Fetched) and ending.messages is None:
-                self.commit()
-                self._publish(self._large, work, ending, spec, selection)
-                self._commit_on(self._large)
-            else:
-                self._publish(self._publisher, work, ending, spec, selection)
+            self._publish(work, ending, spec, selection)
+            self._finish(work, ending)
             return True
+
+    def settle_large(self, work: Work, got: Fetched, spec: JobSpec, selection: str) -> bool:
+        """The same for a repository too large to hold, which takes long and holds up nobody: the lock is
+        taken for its end only. For a thread of its own."""
+        try:
+            for events in _slices(got.events):
+                if not self._stream.held(work.task):
+                    raise _GivenUp
+                self._large.publish_all(self._names.records, work.did_task.did, events)
+            with self._lock:
+                if not self._stream.held(work.task):
+                    raise _GivenUp
+                self._conclude(self._large, work.did_task, got, spec, selection)
+                self.commit()
+                self._finish(work, got)
+                self._commit_on(self._large)
+        except _GivenUp:
+            self._large.abort()
+            return False
+        return True
 
     def commit(self) -> None:
         """Commits the open transaction with the offsets of all it settled. FencedError: end the process."""
@@ -84,19 +107,15 @@ class Settler:
         self._stream.mark_committed(offsets)
         self._settled.clear()
 
-    def _publish(
-        self,
-        publisher: TransactionalPublisher,
-        work: Work,
-        ending: Ending,
-        spec: JobSpec | None,
-        selection: str,
-    ) -> None:
+    def _publish(self, work: Work, ending: Ending, spec: JobSpec | None, selection: str) -> None:
+        publisher = self._publisher
         task = work.did_task
         match ending:
             case Fetched():
                 assert spec is not None
-                self._publish_repo(publisher, task, ending, spec, selection)
+                assert ending.messages is not None
+                publisher.publish_all(self._names.records, task.did, ending.messages)
+                self._conclude(publisher, task, ending, spec, selection)
             case Unchanged():
                 self._outcome(publisher, self._of_unchanged(task, ending))
             case Failed():
@@ -124,16 +143,17 @@ class Settler:
                 self._unreadable(publisher, work, ending)
             case _:
                 assert_never(ending)
+
+    def _finish(self, work: Work, ending: Ending) -> None:
         self._stream.finish(work.task)
         self._settled.append(work.task)
         self._tell(ending)
 
-    def _publish_repo(
+    def _conclude(
         self, publisher: TransactionalPublisher, task: DidTask, got: Fetched, spec: JobSpec, selection: str
     ) -> None:
+        """What follows the records of a repository: its tallies hold only now."""
         names, now = self._names, self._now()
-        for events in _slices(got.events if got.messages is None else got.messages):
-            publisher.publish_all(names.records, task.did, events)
         records, broken = sum(got.events.records.values()), got.events.broken
         marker = sync_event(
             task.did, int(self._clock() * 1e6), task.job_id, got.rev, records, selection, got.since

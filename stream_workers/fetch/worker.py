@@ -65,8 +65,9 @@ class FetchWorker:
         self._rotated_at = 0.0
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
-        self._reader = ThreadPoolExecutor(1, "read")
+        self._reader = ThreadPoolExecutor(2, "read")  # one may have a giant for minutes
         self._publishing = ThreadPoolExecutor(1, "publish")
+        self._publishing_large = ThreadPoolExecutor(1, "publish-large")
         budget = ByteBudget(settings.worker.memory_bytes)
         self._metrics.watch(lambda: len(self._running), lambda: budget.used)
         self._fetcher = Fetcher(
@@ -108,6 +109,7 @@ class FetchWorker:
         await consuming  # commits while leaving the group
         self._reader.shutdown()
         self._publishing.shutdown()
+        self._publishing_large.shutdown()
 
     def _open(self) -> None:
         kafka, names = self._settings.kafka, self._names
@@ -272,9 +274,15 @@ class FetchWorker:
     async def _settle(self, work: Work, ending: Ending) -> None:
         spec = self._jobs.spec(work.did_task.job_id)
         fingerprint = self._jobs.selection(spec).fingerprint if spec else ""
-        publishing = self._loop.run_in_executor(
-            self._publishing, self._settler.settle, work, ending, spec, fingerprint
-        )
+        if isinstance(ending, Fetched) and ending.messages is None:
+            assert spec is not None
+            publishing = self._loop.run_in_executor(
+                self._publishing_large, self._settler.settle_large, work, ending, spec, fingerprint
+            )
+        else:
+            publishing = self._loop.run_in_executor(
+                self._publishing, self._settler.settle, work, ending, spec, fingerprint
+            )
         if isinstance(ending, Fetched):
             # Its memory is in use until the thread is done with it, even if nobody waits for that any more.
             publishing.add_done_callback(lambda _: ending.spool.close())

@@ -248,7 +248,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a task is finished but not what it brought",
         SETTLE,
-        "                self._publish_repo(publisher, task, ending, spec, selection)\n",
+        "                self._conclude(publisher, task, ending, spec, selection)\n",
         "                pass\n",
         (TEST_TOUR,),
     ),
