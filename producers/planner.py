@@ -24,9 +24,11 @@ from messaging.instruments import ProducerMetrics
 from messaging.membership import Membership
 from messaging.names import Names
 from messaging.polling import Delivered
+from messaging.stored_view import StoredView
 from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
 from producers.commands import Verdict, job_id_of, judge
+from producers.existing import ExistingAccounts
 from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
@@ -36,6 +38,7 @@ from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
+from schemas.repos import RepoState
 from schemas.settings import KafkaSettings, Settings
 
 _COMMANDS_AT_ONCE = 100
@@ -51,6 +54,12 @@ def open_publisher(kafka: KafkaSettings, metrics: ProducerMetrics | None = None)
     names = Names(kafka.topic_prefix)
     producer = transactional_producer(kafka, names.transactional_id(names.planner_group))
     return TransactionalPublisher(producer, {t.name: t.partitions for t in topics(kafka)}, metrics)
+
+
+def open_states(settings: Settings) -> StoredView[RepoState]:
+    """What is recorded of accounts, kept under the data folder."""
+    topic = Names(settings.kafka.topic_prefix).repos
+    return StoredView(settings.kafka, topic, RepoState.decode, settings.data_dir / "views" / f"{topic}.db")
 
 
 class Planner:
@@ -81,6 +90,7 @@ class Planner:
         self.failures: dict[str, str] = {}
         """Jobs that this planner refused or whose source failed, and why."""
         self._jobs = PlannedJobs(settings.kafka)
+        self._existing = ExistingAccounts(lambda: open_states(settings))
         self._plans: dict[str, JobPlan] = {}
         self._turns: dict[str, int] = {}
         self._turn = 0
@@ -129,6 +139,7 @@ class Planner:
         """Leaves the group, so that another planner goes on at once."""
         self._membership.close()
         self._jobs.close()
+        self._existing.close()
 
     def assigned(self, start: Sequence[TopicPartition]) -> None:
         """See messaging.membership.Owner. The taking over itself follows outside the callback."""
@@ -140,6 +151,7 @@ class Planner:
         if partitions:
             self._position = self._publisher = None
             self._read_all = False
+            self._existing.close()
             for job_id in list(self._plans):
                 self._drop(job_id)
 
@@ -225,10 +237,13 @@ class Planner:
         job_id = spec.job_id
         self._turn += 1
         self._turns[job_id] = self._turn
+        if not self._existing.ready(spec.backfill, _TURN_SECONDS):
+            return
         plan = self._plans.get(job_id) or self._open_plan(spec)
         chunk = self._runner.run(plan.chunk(_TURN_SECONDS))
         if chunk is None:
             return
+        chunk = self._existing.spare(chunk, spec.backfill)
         for topic, key, message in chunk.publications(self._names, self._now()):
             self._publisher.publish(topic, key, message.encode())
         self._publisher.commit()

@@ -28,3 +28,5 @@ class DidTask(Message):
     """The rev of a fetch whose records are in the stores: what came after it will do."""
     since_commit: str | None = None
     """The CID of the commit at that rev; both or neither."""
+    rev: str | None = None
+    """The repository's rev where the source listed one: what the host had then."""
