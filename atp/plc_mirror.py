@@ -105,24 +105,24 @@ class PlcMirror:
         self._db.close()
 
     def find(self, did: str) -> Answer | None:
-        """What is known of a DID; None: ask the directory.
+        """What is known of a DID; None: ask the directory. See `find_many`."""
+        return self.find_many([did]).get(did)
+
+    def find_many(self, dids: Iterable[str]) -> dict[str, Answer]:
+        """What is known of these DIDs; those to ask the directory for are left out.
 
         A mirror that is more than MOST_AGE behind answers nothing. Private addresses are not refused here. A
         file that can't be read counts as one that knows nothing; a warning is logged.
         """
         try:
-            return self.find_many([did]).get(did)
+            if not self._is_current():
+                return {}
+            return {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
         except DeploymentError as error:
             if time.monotonic() - self._warned > _WARN_SECONDS:
                 self._warned = time.monotonic()
                 _log.warning("the directory is asked instead: %s", error)
-            return None
-
-    def find_many(self, dids: Iterable[str]) -> dict[str, Answer]:
-        """The same for many DIDs; those to ask the directory for are left out. Raises DeploymentError."""
-        if not self._is_current():
             return {}
-        return {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
 
     def entries(self, dids: Iterable[str]) -> Iterator[tuple[str, Entry]]:
         """All that is held of these DIDs, in any order. Raises DeploymentError."""

@@ -179,6 +179,8 @@ class Deployment:
         env["SKYFILL_NETWORK__PLC_MIRROR"] = str(mirror.absolute()) if mirror else "null"
         if settings.network.handle_url:
             env["SKYFILL_NETWORK__HANDLE_URL"] = settings.network.handle_url
+        if settings.s3.endpoint_url:
+            env["SKYFILL_S3__ENDPOINT_URL"] = settings.s3.endpoint_url
         if settings.dynamodb.endpoint_url:
             env["SKYFILL_DYNAMODB__ENDPOINT_URL"] = settings.dynamodb.endpoint_url
         return env

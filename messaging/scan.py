@@ -19,14 +19,22 @@ _POLL_SECONDS = 0.5
 
 
 def scan(
-    kafka: KafkaSettings, topic: str, partition: int, since: datetime | None, *, patience: float = 60.0
+    kafka: KafkaSettings,
+    topic: str,
+    partition: int,
+    since: datetime | None,
+    *,
+    until: int | None = None,
+    patience: float = 60.0,
 ) -> Iterator[Delivered]:
     """All messages committed by now, from the first one produced at or after `since` on; None: all kept.
 
-    Raises DeploymentError when nothing comes for `patience` seconds although the end is not reached.
+    `until` ends it before an offset. Raises DeploymentError when nothing comes for `patience` seconds
+    although the end is not reached.
     """
     admin = clients.admin(kafka)
     end = end_offsets(admin, topic, [partition])[partition]
+    end = end if until is None else min(end, until)
     consumer = clients.reader(kafka)
     try:
         position = 0 if since is None else offsets_since(admin, topic, [partition], since)[partition]

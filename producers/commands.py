@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from messaging.clients import MESSAGE_BYTES
 from producers.chunk import LONGEST_DETAIL, shortened
-from schemas.backfill import NAME_PATTERN, Backfill
+from schemas.backfill import Backfill
 from schemas.deadletter import DeadLetter
 from schemas.document import parse_document
 from schemas.errors import ConfigError
@@ -22,6 +22,7 @@ from schemas.job_specs import JobSpec, JobState
 from schemas.jobs import JobMessage
 from schemas.outcomes import JobEvent, PlanOutcome
 from schemas.plans import PlanCheckpoint
+from schemas.section import NAME_PATTERN
 
 LONGEST_JOB_ID = 200
 _LONGEST_SPEC = MESSAGE_BYTES - 64 * 1024
@@ -129,7 +130,11 @@ class _Job:
             return Verdict(self.job_id, self._event("paused"), spec=turned)
         finished = self.known.checkpoint.model_copy(update={"finished": True})
         plan = PlanOutcome(
-            job_id=self.job_id, planned=finished.planned, duplicates=finished.duplicates, finished=True
+            job_id=self.job_id,
+            planned=finished.planned,
+            duplicates=finished.duplicates,
+            left_out=finished.left_out,
+            finished=True,
         )
         return Verdict(self.job_id, self._event("cancelled"), turned, finished, plan)
 

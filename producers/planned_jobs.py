@@ -60,6 +60,10 @@ class PlannedJobs:
             return None
         return Known(spec, plan or PlanCheckpoint(job_id=job_id), final=status is not None and status.final)
 
+    def spec(self, job_id: str) -> JobSpec | None:
+        """The job as it stands; None if there is none of this id."""
+        return self._specs.get(job_id)
+
     def status(self, job_id: str) -> JobStatus | None:
         """What the tracker said last."""
         return self._status_view.items.get(job_id)

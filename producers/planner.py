@@ -18,6 +18,7 @@ from typing import NoReturn
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from atp.xrpc import Client
 from messaging.clients import transactional_producer
 from messaging.crash import end_process
 from messaging.instruments import ProducerMetrics
@@ -27,13 +28,14 @@ from messaging.polling import Delivered
 from messaging.stored_view import StoredView
 from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
+from producers import seen
 from producers.commands import Verdict, job_id_of, judge
 from producers.existing import ExistingAccounts
 from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
 from producers.resolve import Resolves
-from producers.sources import open_source
+from producers.sources import Reach, open_source
 from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
@@ -72,6 +74,7 @@ class Planner:
         runner: asyncio.Runner,
         admin: AdminClient,
         *,
+        client: Client | None = None,
         only_job: str | None = None,
         new_publisher: Callable[[KafkaSettings], TransactionalPublisher] = open_publisher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -79,7 +82,8 @@ class Planner:
         end: Callable[[str], NoReturn] = end_process,
         metrics: PlannerMetrics | None = None,
     ) -> None:
-        """Resolution runs on `runner`'s loop, between the Kafka calls. `only_job`: plan no other job."""
+        """Resolution runs on `runner`'s loop, between the Kafka calls. `client` asks the hosts that sources
+        list; without one these can't be read. `only_job`: plan no other job."""
         self._settings = settings
         self._names = Names(settings.kafka.topic_prefix)
         self._resolver, self._runner = resolver, runner
@@ -91,6 +95,8 @@ class Planner:
         """Jobs that this planner refused or whose source failed, and why."""
         self._jobs = PlannedJobs(settings.kafka)
         self._existing = ExistingAccounts(lambda: open_states(settings))
+        self._reach = Reach(settings, client, self._jobs)
+        self._folder = settings.data_dir / "plans"
         self._plans: dict[str, JobPlan] = {}
         self._turns: dict[str, int] = {}
         self._turn = 0
@@ -160,6 +166,8 @@ class Planner:
         publisher.open()  # from here on the predecessor can't commit any more: what is read now stays true
         self._jobs.restore()
         self._publisher = publisher
+        for job_id in seen.kept(self._folder):
+            self._tidy(job_id)
         _log.info("planning from command %s on", self._position)
 
     def _follow(self, messages: Sequence[Delivered]) -> None:
@@ -183,8 +191,9 @@ class Planner:
         position = fresh[-1].offset + 1
         self._publisher.commit([TopicPartition(self._names.jobs, 0, position)], self._membership.consumer)
         self._position = position
-        for job_id in [j for j in self._plans if self._jobs.checkpoint(j).finished]:
-            self._drop(job_id)
+        for job_id in {job_id_of(message.key, message.offset) for message in fresh}:
+            if self._jobs.checkpoint(job_id).finished:
+                self._drop(job_id)
 
     def _publish_verdict(self, publisher: TransactionalPublisher, verdict: Verdict) -> None:
         job_id, names = verdict.job_id, self._names
@@ -247,8 +256,9 @@ class Planner:
         for topic, key, message in chunk.publications(self._names, self._now()):
             self._publisher.publish(topic, key, message.encode())
         self._publisher.commit()
-        duplicates = chunk.checkpoint.duplicates - self._jobs.checkpoint(job_id).duplicates
-        self._metrics.planned(chunk, duplicates)
+        before, after = self._jobs.checkpoint(job_id), chunk.checkpoint
+        left_out = sum(after.left_out.values()) - sum(before.left_out.values())
+        self._metrics.planned(chunk, after.duplicates - before.duplicates, left_out)
         self._jobs.take([], [chunk.checkpoint])
         if chunk.failure is not None:
             self.failures[job_id] = chunk.failure
@@ -261,9 +271,9 @@ class Planner:
         plan = JobPlan(
             spec,
             self._jobs.checkpoint(spec.job_id),
-            open_source(spec.backfill.source),
+            open_source(spec, self._reach),
             self._resolver,
-            folder=self._settings.data_dir / "tmp",
+            folder=self._folder,
             concurrency=self._settings.network.plc_concurrency,
             chunk_seconds=self._settings.planner.chunk_seconds,
             now=self._now,
@@ -273,9 +283,16 @@ class Planner:
         return plan
 
     def _drop(self, job_id: str) -> None:
-        plan = self._plans.pop(job_id)
+        plan = self._plans.pop(job_id, None)
         self._turns.pop(job_id, None)
-        self._runner.run(plan.close())
+        if plan is not None:
+            self._runner.run(plan.close())
+        self._tidy(job_id)
+
+    def _tidy(self, job_id: str) -> None:
+        """What a plan keeps on disk is of no use once it is finished."""
+        if self._jobs.checkpoint(job_id).finished:
+            seen.forget(self._folder, job_id)
 
     def _planned(self) -> bool:
         """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""

@@ -47,6 +47,7 @@ def run_planner(
             resolver,
             runner,
             admin,
+            client=client,
             only_job=only_job,
             new_publisher=partial(open_publisher, metrics=metrics.transactions.of("main")),
             metrics=metrics,

@@ -10,7 +10,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from schemas.scope import Scope
+from schemas.section import NAME_PATTERN, NSID, LocalPath, Section
+from schemas.sources import Source
 
 SHORT_NAMES = {
     "post": "app.bsky.feed.post",
@@ -22,57 +26,7 @@ SHORT_NAMES = {
 }
 """Short record types and their collections. A reply is a post with `reply`, a post one without."""
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_NSID = r"[a-zA-Z][a-zA-Z0-9-]{0,62}(\.[a-zA-Z0-9-]{1,63})+"
-RECORD_TYPE_PATTERN = rf"^({'|'.join(SHORT_NAMES)}|{_NSID}(\.\*)?)$"
-
-
-class Section(BaseModel):
-    """A mapping of the document; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _on_this_machine(path: str) -> str:
-    if "://" in path:
-        raise ValueError(f"{path} is no path of this machine; write it without a scheme")
-    return path
-
-
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_on_this_machine)]
-
-
-class InlineSource(Section):
-    """Accounts written into the document."""
-
-    type: Literal["inline"]
-    dids: list[str] = Field(min_length=1, description="DIDs or handles.")
-
-
-class FileSource(Section):
-    """Accounts from a text file (one a line), a CSV file or a Parquet file."""
-
-    type: Literal["file"]
-    path: LocalPath = Field(
-        description="A .txt, .csv, .tsv or .parquet file, text and CSV also .gz; unchanged while planning.",
-    )
-    column: str | None = Field(
-        None,
-        description="The CSV or Parquet column that holds DIDs or handles; `did` or `handle` when absent.",
-    )
-
-
-class SqliteSource(Section):
-    """Accounts from a SQLite database, opened read-only."""
-
-    type: Literal["sqlite"]
-    path: LocalPath = Field(description="The database file; unchanged while planning.")
-    query: str = Field(
-        "SELECT did FROM dids", description="A SELECT whose first column holds DIDs or handles."
-    )
-
-
-Source = Annotated[InlineSource | FileSource | SqliteSource, Field(discriminator="type")]
+RECORD_TYPE_PATTERN = rf"^({'|'.join(SHORT_NAMES)}|{NSID}(\.\*)?)$"
 
 
 class TimeRange(Section):
@@ -194,6 +148,7 @@ class Backfill(Section):
     name: str = Field("backfill", max_length=100, pattern=NAME_PATTERN, description="Begins the job's id.")
     version: Literal["1.0"] = Field("1.0", description="Version of this document's form.")
     source: Source = Field(description="Where the accounts come from.")
+    scope: Scope = Field(default_factory=Scope)
     record_types: list[Annotated[str, Field(pattern=RECORD_TYPE_PATTERN)]] = Field(
         default_factory=list,
         description="Collections (`app.bsky.feed.post`), families (`app.bsky.feed.*`) or short names "

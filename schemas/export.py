@@ -44,8 +44,12 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
 
 _REQUIRED_EXAMPLES: dict[tuple[str, ...], Any] = {
     ("source", "inline", "dids"): ["did:plc:z72i7hdynmk6r22z27h6tvur", "atproto.com"],
+    ("source", "handles", "handles"): ["bsky.app", "atproto.com"],
     ("source", "file", "path"): "accounts.csv",
     ("source", "sqlite", "path"): "accounts.db",
+    ("source", "s3", "path"): "s3://bucket/accounts/",
+    ("source", "collection", "collections"): ["app.bsky.feed.post"],
+    ("source", "job", "job_id"): "my-accounts-0123456789",
     ("storage", "parquet", "path"): "backfill",
 }
 """What `configs/default.yaml` shows for keys that have no default."""
@@ -92,9 +96,9 @@ def config_reference() -> str:
     ]
     document = Described(Backfill.model_json_schema())
     for path, schema, required in document.leaves():
-        alternatives = [part for part in path if part in document.alternatives(_top(document, path[0]))]
-        key = ".".join(part for part in path if part not in alternatives)
-        kind = f" [{alternatives[0]}]" if alternatives else ""
+        chosen = path[1:2] if document.alternatives(_top(document, path[0])) else ()
+        key = ".".join((path[0], *path[1 + len(chosen) :]))
+        kind = f" [{chosen[0]}]" if chosen else ""
         meaning = schema.get("description", "Chooses this kind.")
         lines.append(
             f"| `{key}`{kind} | {document.words(schema)} | {_default(schema, required)} | {meaning} |"

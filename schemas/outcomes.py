@@ -52,15 +52,19 @@ class PlanOutcome(Message):
     job_id: str
     planned: Count
     duplicates: Count = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What the source held and is no account of the job, by reason."""
     finished: bool = False
 
 
 class JobEvent(Message):
-    """What the planner made of a command, or of a source that failed."""
+    """What the planner made of a command, or of a source that failed or that it read only in part."""
 
     kind: Literal["job"] = "job"
     job_id: str
-    event: Literal["submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed"]
+    event: Literal[
+        "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "noted"
+    ]
     name: str | None = None
     detail: str | None = None
     at: Instant

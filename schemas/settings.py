@@ -103,6 +103,12 @@ class DynamoDBSettings(Group):
     endpoint_url: str | None = Field(None, description="Another endpoint, e.g. DynamoDB Local.")
 
 
+class S3Settings(Group):
+    """S3 means AWS, with the usual credential chain, unless an endpoint is set."""
+
+    endpoint_url: str | None = Field(None, description="Another endpoint, e.g. SeaweedFS.")
+
+
 class MetricsSettings(Group):
     """Where a process serves its metrics."""
 
@@ -181,6 +187,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     network: NetworkSettings = NetworkSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
+    s3: S3Settings = S3Settings()
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)  # so that it knows what was set
     worker: WorkerSettings = WorkerSettings()
     sink: SinkSettings = SinkSettings()

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import orjson
-from pydantic import ValidationError
 
+from messaging.outcomes import terminal_outcomes
 from messaging.polling import Delivered
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
-from schemas.outcomes import RepoOutcome, decode_outcome
+from schemas.outcomes import RepoOutcome
 
 COLUMNS = (
     "did",
@@ -74,12 +74,10 @@ def write_accounts(file: BinaryIO, job_id: str, outcomes: Iterable[Delivered]) -
         text = io.TextIOWrapper(packed, "utf-8", newline="")
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
-        for message in outcomes:
-            outcome = _terminal(message, job_id)
-            if outcome is not None:
-                rows.writerow(_row(outcome))
-                listed.accounts += 1
-                listed.by_status[outcome.status] += 1
+        for outcome in terminal_outcomes(job_id, outcomes):
+            rows.writerow(_row(outcome))
+            listed.accounts += 1
+            listed.by_status[outcome.status] += 1
         text.flush()
         text.detach()
     listed.sha256 = hashing.sha256.hexdigest()
@@ -100,18 +98,6 @@ def summary(spec: JobSpec, status: JobStatus, listed: Listed) -> bytes:
     }
     whole = {**backfill, **said, "accounts": listing}
     return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _terminal(message: Delivered, job_id: str) -> RepoOutcome | None:
-    if message.key != job_id:
-        return None
-    try:
-        outcome = decode_outcome(message.value or b"")
-    except ValidationError:
-        return None  # the tracker set it aside, and did not count it
-    if isinstance(outcome, RepoOutcome) and outcome.job_id == job_id and outcome.status != "retrying":
-        return outcome
-    return None
 
 
 def _row(outcome: RepoOutcome) -> list[Any]:

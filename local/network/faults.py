@@ -122,6 +122,30 @@ class HostDown:
 
 
 @dataclass(frozen=True)
+class ListedAs:
+    """The relay's listHosts says this of a PDS. It serves all the same."""
+
+    host: int
+    status: Literal["idle", "offline", "throttled", "banned"]
+
+
+@dataclass(frozen=True)
+class ForeignRows:
+    """A PDS lists accounts (by number) that live elsewhere, as if they were its own."""
+
+    host: int
+    accounts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MalformedRows:
+    """The first page of a host's listRepos begins with ``rows`` rows that name no account."""
+
+    host: Host
+    rows: int = 1
+
+
+@dataclass(frozen=True)
 class _Anywhere:
     """A fault of either an account (on its PDS) or a whole host; ``method`` (e.g. getRepo) narrows it."""
 
@@ -164,5 +188,5 @@ class Odd(_Anywhere):
 AccountFault = (
     Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord | Changing
 )
-HostFault = RateLimited | HiddenLimit | HostDown
+HostFault = RateLimited | HiddenLimit | HostDown | ListedAs | ForeignRows | MalformedRows
 Fault = AccountFault | HostFault | Slow | CutShort | ServerError | Odd

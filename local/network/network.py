@@ -195,7 +195,7 @@ class Network:
         pdses = [Pds(number, origin, *shared) for number, origin in enumerate(origins)]
         return {
             "plc": Directory(self._population, self._faults, self.ledger, origins, self._truth_lines),
-            "relay": Relay(self._population, pdses, origins, self._store),
+            "relay": Relay(self._population, self._faults, pdses, origins, self._store),
             **dict(enumerate(pdses)),
         }
 

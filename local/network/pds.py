@@ -16,7 +16,15 @@ from local.network.accounts import Account, Population
 from local.network.active import ActiveFaults
 from local.network.answer import Answer, bounded, json_answer, xrpc_error
 from local.network.directory import did_document, resolve_handle
-from local.network.faults import Changing, Moved, RotatedKey, Tombstoned, Unavailable
+from local.network.faults import (
+    Changing,
+    ForeignRows,
+    MalformedRows,
+    Moved,
+    RotatedKey,
+    Tombstoned,
+    Unavailable,
+)
 from local.network.store import Listed, RepoStore
 
 Status = Literal["active", "takendown", "suspended", "deactivated", "not_found"]
@@ -104,10 +112,13 @@ class Pds:
             return xrpc_error("InvalidRequest", "limit must be between 1 and 1000")
         cursor = query.get("cursor", "")
         number = int(cursor) if cursor.isascii() and cursor.isdigit() else 0
-        repos: list[dict[str, object]] = []
+        malformed = self._faults.of_host(self._number, MalformedRows)
+        repos: list[object] = malformed_rows(malformed.rows if malformed and number == 0 else 0)
         while number < len(self._population) and len(repos) < limit:
             account = self._population.account(number)
             status = self.status(account)
+            if status == "not_found" and self._claims(account):
+                status = "active"
             if status != "not_found":
                 repos.append(self._row(account, status))
                 await asyncio.sleep(0)  # a row may cost building a repository
@@ -201,10 +212,27 @@ class Pds:
             "value": orjson.Fragment(item.value),
         }
 
+    def _claims(self, account: Account) -> bool:
+        foreign = self._faults.of_host(self._number, ForeignRows)
+        return foreign is not None and account.number in foreign.accounts
+
     def _row(self, account: Account, status: Status) -> dict[str, object]:
         head = self._store.head(account)
         row: dict[str, object] = {"did": account.did, "head": head.cid, "rev": head.rev}
         return {**row, "active": True} if status == "active" else {**row, "active": False, "status": status}
+
+
+def malformed_rows(count: int) -> list[object]:
+    """Rows of listRepos as no host should send them."""
+    wrong: list[object] = [
+        {"did": "nobody"},
+        {"did": 7, "active": True},
+        {"head": "bafy"},
+        "did:plc:x",
+        None,
+        [],
+    ]
+    return [wrong[number % len(wrong)] for number in range(count)]
 
 
 def _key(item: Listed) -> str:

@@ -15,10 +15,13 @@ from local.network.faults import (
     Corrupted,
     CutShort,
     Fault,
+    ForeignRows,
     HiddenLimit,
     HostDown,
     Incomplete,
     InvalidRecord,
+    ListedAs,
+    MalformedRows,
     Moved,
     RateLimited,
     RotatedKey,
@@ -122,7 +125,8 @@ async def test_unavailable_accounts(
         ) as response:
             assert response.status == 400
         async with http.get(network.relay_url + "/xrpc/com.atproto.sync.listRepos") as response:
-            assert network.dids[2] not in [row["did"] for row in (await response.json())["repos"]]
+            listed = {row["did"]: row.get("status") for row in (await response.json())["repos"]}
+        assert listed.get(network.dids[2]) == (None if state == "not_found" else state)
         assert len(await get_repo(http, network, 4)) > 0
 
 
@@ -139,6 +143,32 @@ async def test_a_moved_account(http: aiohttp.ClientSession) -> None:
             async with http.get(network.hosts[host] + "/xrpc/com.atproto.sync.listRepos") as response:
                 rows = {row["did"]: row["active"] for row in (await response.json())["repos"]}
             assert rows[network.dids[0]] is active
+
+
+async def test_what_hosts_list_beside_their_own(http: aiohttp.ClientSession) -> None:
+    faults = (
+        ListedAs(host=1, status="banned"),
+        ForeignRows(host=1, accounts=(0,)),
+        MalformedRows(host=0, rows=3),
+        MalformedRows(host="relay", rows=2),
+    )
+    async with with_faults(*faults) as network:
+        assert network.account(0).host == 0
+        hosts = (await rows_of(http, network.relay_url, "listHosts"))["hosts"]
+        assert [host["status"] for host in hosts] == ["active", "banned"]
+        own, foreign = [(await rows_of(http, host, "listRepos"))["repos"] for host in network.hosts]
+        assert network.dids[0] in [row["did"] for row in foreign if row["active"]]
+        assert await refusal(http, network, 0, host=1) == "RepoNotFound"
+        relayed = (await rows_of(http, network.relay_url, "listRepos"))["repos"]
+        for rows, malformed in ((own, 3), (foreign, 0), (relayed, 2)):
+            wrong = [r for r in rows if not isinstance(r, dict) or r.get("did") not in network.dids]
+            assert len(wrong) == malformed
+
+
+async def rows_of(http: aiohttp.ClientSession, origin: str, method: str) -> dict[str, Any]:
+    async with http.get(f"{origin}/xrpc/com.atproto.sync.{method}") as response:
+        found: dict[str, Any] = await response.json()
+        return found
 
 
 async def test_a_tombstone(http: aiohttp.ClientSession) -> None:
