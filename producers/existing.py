@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, Protocol
 
+from messaging.names import Names
 from messaging.stored_view import StoredView
 from producers.chunk import Chunk
 from schemas.backfill import Backfill
 from schemas.dids import DidTask
 from schemas.outcomes import RepoOutcome
 from schemas.repos import RepoState
+from schemas.settings import Settings
 
 Decision = Literal["fetch", "skip", "since"]
 
@@ -54,6 +56,12 @@ class ExistingAccounts:
         if self._view is not None:
             self._view.close()
             self._view = None
+
+
+def open_states(settings: Settings) -> StoredView[RepoState]:
+    """What is recorded of accounts, kept under the data folder."""
+    topic = Names(settings.kafka.topic_prefix).repos
+    return StoredView(settings.kafka, topic, RepoState.decode, settings.data_dir / "views" / f"{topic}.db")
 
 
 def spare(chunk: Chunk, backfill: Backfill, states: States) -> Chunk:

@@ -25,12 +25,11 @@ from messaging.instruments import ProducerMetrics
 from messaging.membership import Membership
 from messaging.names import Names
 from messaging.polling import Delivered
-from messaging.stored_view import StoredView
 from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
 from producers import seen
 from producers.commands import Verdict, job_id_of, judge
-from producers.existing import ExistingAccounts
+from producers.existing import ExistingAccounts, open_states
 from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
@@ -40,7 +39,6 @@ from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
-from schemas.repos import RepoState
 from schemas.settings import KafkaSettings, Settings
 
 _COMMANDS_AT_ONCE = 100
@@ -56,12 +54,6 @@ def open_publisher(kafka: KafkaSettings, metrics: ProducerMetrics | None = None)
     names = Names(kafka.topic_prefix)
     producer = transactional_producer(kafka, names.transactional_id(names.planner_group))
     return TransactionalPublisher(producer, {t.name: t.partitions for t in topics(kafka)}, metrics)
-
-
-def open_states(settings: Settings) -> StoredView[RepoState]:
-    """What is recorded of accounts, kept under the data folder."""
-    topic = Names(settings.kafka.topic_prefix).repos
-    return StoredView(settings.kafka, topic, RepoState.decode, settings.data_dir / "views" / f"{topic}.db")
 
 
 class Planner:

@@ -141,6 +141,8 @@ def test_no_block_can_be_lost_on_the_way() -> None:
             read(difference(after, before, without=[block]), before)
     with pytest.raises(DiffUnexplained, match="did not come"):
         read(difference(after, before, without=[after.commit]), before)
+    with pytest.raises(DiffUnexplained, match="did not come"):
+        read(difference(after, after), before)
 
 
 def test_a_block_that_nothing_refers_to_is_not_passed_over() -> None:

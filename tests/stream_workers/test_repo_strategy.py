@@ -14,7 +14,7 @@ from schemas.dids import DidTask
 from stream_workers.fetch.ending import Ending, Fetched, Retry
 from tests.atp.hosts import Handler, serving
 from tests.stream_workers.documents import DID
-from tests.stream_workers.test_list_strategy import Place, place  # noqa: F401 - the fixture
+from tests.stream_workers.place import Place
 
 KEY = key_from_seed(3, 3)
 POSTS = {f"app.bsky.feed.post/{n}": {"text": f"post {n}"} for n in range(100)}
@@ -38,11 +38,11 @@ def answering(body: bytes, **headers: str) -> Handler:
     return handle
 
 
-async def go_to(place: Place, url: str) -> Ending:  # noqa: F811
+async def go_to(place: Place, url: str) -> Ending:
     return await place.go(DidTask(job_id="job", did=DID, pds=url, signing_key=did_key(KEY)), "repo")
 
 
-async def test_a_compressed_repository(place: Place) -> None:  # noqa: F811
+async def test_a_compressed_repository(place: Place) -> None:
     packed = gzip.compress(CAR)
     async with serving(answering(packed, **{"Content-Encoding": "gzip"})) as host:
         ending = await go_to(place, host.url)
@@ -61,7 +61,7 @@ async def test_a_compressed_repository(place: Place) -> None:  # noqa: F811
     ],
 )
 async def test_a_part_that_ends_as_if_it_were_all(
-    place: Place,  # noqa: F811
+    place: Place,
     part: bytes,
     reason: str,
     requests: int,
@@ -74,7 +74,7 @@ async def test_a_part_that_ends_as_if_it_were_all(
 
 
 @pytest.mark.parametrize("length", [100, 1000, 2000])
-async def test_a_compressed_part(place: Place, length: int) -> None:  # noqa: F811
+async def test_a_compressed_part(place: Place, length: int) -> None:
     part = gzip.compress(CAR)[:length]
     async with serving(answering(part, **{"Content-Encoding": "gzip"})) as host:
         ending = await go_to(place, host.url)
@@ -82,7 +82,7 @@ async def test_a_compressed_part(place: Place, length: int) -> None:  # noqa: F8
     assert ending.reason in ("CarTruncated", "BlockMissing", "HostUnreachable")
 
 
-async def test_redirects_lead_to_the_repository_or_to_an_end(place: Place) -> None:  # noqa: F811
+async def test_redirects_lead_to_the_repository_or_to_an_end(place: Place) -> None:
     async with serving(answering(CAR)) as target:
 
         async def redirect(request: web.Request) -> web.StreamResponse:

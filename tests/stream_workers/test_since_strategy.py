@@ -10,19 +10,12 @@ import pytest
 from local.network.faults import Corrupted, Fault, Moved, RotatedKey, ServerError, Unavailable
 from schemas.dids import DidTask
 from stream_workers.fetch.ending import Failed, Fetched, Requeued, Retry, Unchanged
-from tests.stream_workers.test_list_strategy import (  # noqa: F401 - the fixture
-    GET_REPO,
-    LIST,
-    POST,
-    PROFILE,
-    Place,
-    place,
-)
+from tests.stream_workers.place import GET_REPO, LIST, POST, PROFILE, Place
 
 LIKE = "app.bsky.feed.like"
 
 
-async def known(place: Place, number: int = 0) -> DidTask:  # noqa: F811
+async def known(place: Place, number: int = 0) -> DidTask:
     """A task that knows the present rev."""
     ending = await place.go(place.task(number), "repo")
     assert isinstance(ending, Fetched)
@@ -38,7 +31,7 @@ def keys_of(ending: Any) -> list[str]:
     return [f"{c['collection']}/{c['rkey']}" for c in commits]
 
 
-async def test_an_unchanged_repository_costs_one_small_answer(place: Place) -> None:  # noqa: F811
+async def test_an_unchanged_repository_costs_one_small_answer(place: Place) -> None:
     task = await known(place)
     before = place.network.ledger.bytes_sent("pds0")
     ending = await place.go(task, "repo")
@@ -48,7 +41,7 @@ async def test_an_unchanged_repository_costs_one_small_answer(place: Place) -> N
     assert place.network.ledger.bytes_sent("pds0") - before == 59
 
 
-async def test_only_what_is_new_comes(place: Place) -> None:  # noqa: F811
+async def test_only_what_is_new_comes(place: Place) -> None:
     task = await known(place)
     written = {key: place.network.write(0, key, {"text": key}) for key in (f"{LIKE}/a", f"{POST}/b")}
     place.network.write(0, f"{PROFILE}/self", {"displayName": "after"})
@@ -64,7 +57,7 @@ async def test_only_what_is_new_comes(place: Place) -> None:  # noqa: F811
     assert keys_of(await place.go(halfway, "repo")) == [f"{PROFILE}/self"]
 
 
-async def test_what_is_new_is_selected_like_all_else(place: Place) -> None:  # noqa: F811
+async def test_what_is_new_is_selected_like_all_else(place: Place) -> None:
     task = await known(place)
     for key in (f"{LIKE}/a", f"{POST}/b"):
         place.network.write(0, key, {"text": key, "createdAt": "2025-05-05T00:00:00Z"})
@@ -76,7 +69,7 @@ async def test_what_is_new_is_selected_like_all_else(place: Place) -> None:  # n
 
 
 @pytest.mark.parametrize("strategy", ["repo", "list"])
-async def test_what_is_not_explained_comes_whole(place: Place, strategy: str) -> None:  # noqa: F811
+async def test_what_is_not_explained_comes_whole(place: Place, strategy: str) -> None:
     """The commit is not the one that was recorded: the host went back, or the record is wrong."""
     task = (await known(place)).model_copy(update={"since_commit": "bafyanother"})
     ending = await place.go(task, strategy)
@@ -87,7 +80,7 @@ async def test_what_is_not_explained_comes_whole(place: Place, strategy: str) ->
 
 
 @pytest.mark.parametrize("status", [400, 404, 501, 503])
-async def test_a_host_that_knows_no_differences(place: Place, status: int) -> None:  # noqa: F811
+async def test_a_host_that_knows_no_differences(place: Place, status: int) -> None:
     task = await known(place)
     await place.network.inject(ServerError(account=0, method="getRepo", status=status, first=1))
     ending = await place.go(task, "repo")
@@ -106,7 +99,7 @@ async def test_a_host_that_knows_no_differences(place: Place, status: int) -> No
     ],
 )
 async def test_an_account_that_is_in_no_state_to_be_fetched(
-    place: Place,  # noqa: F811
+    place: Place,
     fault: Fault,
     reason: str,
 ) -> None:
@@ -117,7 +110,7 @@ async def test_an_account_that_is_in_no_state_to_be_fetched(
     assert ending.reason == reason
 
 
-async def test_an_account_that_moved_or_changed_its_key(place: Place) -> None:  # noqa: F811
+async def test_an_account_that_moved_or_changed_its_key(place: Place) -> None:
     task = await known(place)
     await place.network.inject(RotatedKey(0, stale_answers=0))
     place.network.write(0, f"{POST}/b", {"text": "signed by another key"})
