@@ -212,6 +212,7 @@ class Pages:
         ]
         self.asked: list[str | None] = []
         self.refuse: set[int] = set()
+        self.rev = "3lbcv7quuzs2a"
 
     def record(self, rkey: str) -> dict[str, Any]:
         value = {"text": f"under {rkey}", "createdAt": "2025-01-01T00:00:00Z"}
@@ -234,7 +235,7 @@ class Pages:
                     return web.json_response({"error": "RateLimitExceeded", "message": ""}, status=429)
                 return web.json_response(self.page(request.query.get("cursor")))
             body: dict[str, Any] = {"collections": [POST, 7, POST]}
-            return web.json_response(body if method == DESCRIBE else {"cid": "bafy", "rev": "3lrev"})
+            return web.json_response(body if method == DESCRIBE else {"cid": "bafy", "rev": self.rev})
 
         return handle
 
@@ -338,3 +339,13 @@ async def test_pages_that_lead_nowhere(place: Place, page: dict[str, Any]) -> No
     assert isinstance(ending, Retry)
     assert ending.reason == "NotXrpc"
     assert len(pages.asked) <= 2
+
+
+@pytest.mark.parametrize("rev", ["", "zzzzzzzzzzzzz", "3lrev", from_microseconds(4_000_000_000_000_000)])
+async def test_a_rev_that_would_outlast_all_others_is_refused(place: Place, rev: str) -> None:
+    pages = Pages(3)
+    pages.rev = rev
+    ending = await go_to(place, pages)
+    assert isinstance(ending, Failed)
+    assert "a rev that can't be" in ending.detail
+    assert pages.asked == []
