@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from atp import cid, commit, dagcbor, keys, mst, syntax
 from atp.car import Buffer, Car
+from atp.keys import PublicKey
 from schemas.errors import BlockMissing, IdentityIncomplete, RecordInvalid, SignatureInvalid
 
 _CHUNK_KEYS = 1024
@@ -105,13 +106,18 @@ def read(car: Buffer, did: str, signing_key: str, *, now: float | None = None) -
     ``car`` is a whole CAR file, ``signing_key`` the account's key as did:key, ``now`` the time in
     seconds since 1970 (the clock's, if None). Raises RepoError's subclasses.
     """
-    try:
-        key = keys.from_did_key(signing_key)
-    except IdentityIncomplete as error:
-        raise SignatureInvalid(f"no key to check the signature with: {error}") from error
+    key = key_of(signing_key)
     blocks = Car(car)
     head = commit.parse(blocks.block(blocks.root), did, key, time.time() if now is None else now)
     return Repo(head, blocks, _Contents(mst.Walk(head.data, blocks.block), blocks))
+
+
+def key_of(signing_key: str) -> PublicKey:
+    """The key of a did:key, for a commit. Raises SignatureInvalid: without it no signature holds."""
+    try:
+        return keys.from_did_key(signing_key)
+    except IdentityIncomplete as error:
+        raise SignatureInvalid(f"no key to check the signature with: {error}") from error
 
 
 def record_of(

@@ -29,6 +29,7 @@ from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
 from producers import seen
 from producers.commands import Verdict, job_id_of, judge
+from producers.existing import ExistingAccounts, open_states
 from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
@@ -86,6 +87,7 @@ class Planner:
         self.failures: dict[str, str] = {}
         """Jobs that this planner refused or whose source failed, and why."""
         self._jobs = PlannedJobs(settings.kafka)
+        self._existing = ExistingAccounts(lambda: open_states(settings))
         self._reach = Reach(settings, client, self._jobs)
         self._folder = settings.data_dir / "plans"
         self._plans: dict[str, JobPlan] = {}
@@ -136,6 +138,7 @@ class Planner:
         """Leaves the group, so that another planner goes on at once."""
         self._membership.close()
         self._jobs.close()
+        self._existing.close()
 
     def assigned(self, start: Sequence[TopicPartition]) -> None:
         """See messaging.membership.Owner. The taking over itself follows outside the callback."""
@@ -147,6 +150,7 @@ class Planner:
         if partitions:
             self._position = self._publisher = None
             self._read_all = False
+            self._existing.close()
             for job_id in list(self._plans):
                 self._drop(job_id)
 
@@ -235,10 +239,13 @@ class Planner:
         job_id = spec.job_id
         self._turn += 1
         self._turns[job_id] = self._turn
+        if not self._existing.ready(spec.backfill, _TURN_SECONDS):
+            return
         plan = self._plans.get(job_id) or self._open_plan(spec)
         chunk = self._runner.run(plan.chunk(_TURN_SECONDS))
         if chunk is None:
             return
+        chunk = self._existing.spare(chunk, spec.backfill)
         for topic, key, message in chunk.publications(self._names, self._now()):
             self._publisher.publish(topic, key, message.encode())
         self._publisher.commit()

@@ -155,6 +155,11 @@ class Backfill(Section):
     )
     time_range: TimeRange | None = Field(None, description="Which days; absent: all.")
     uris: list[str] = Field(default_factory=list, description="Only these at:// URIs; empty or absent: all.")
+    skip_existing: Literal[False, True, "since"] = Field(
+        False,
+        description="Accounts that the stores are known to hold, with all that is wanted: `false` fetches "
+        "them again, `true` skips them unless the source lists a later rev, `since` fetches what is new.",
+    )
     processing: Processing = Field(default_factory=Processing)
     storage: list[Storage] = Field(min_length=1, description="One store or a list; each record goes to all.")
     monitoring: Monitoring = Field(default_factory=Monitoring)

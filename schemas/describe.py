@@ -82,7 +82,7 @@ class Described:
         if "const" in schema:
             return f"`{schema['const']}`"
         if "enum" in schema:
-            return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+            return "one of " + ", ".join(f"`{_as_yaml(value)}`" for value in schema["enum"])
         if schema.get("type") == "array":
             least = f" with at least {schema['minItems']} entry" if schema.get("minItems") else ""
             return f"a list{least}"
@@ -118,6 +118,10 @@ def did_you_mean(wrong: str, known: Sequence[str]) -> str:
     near = get_close_matches(wrong, known, 1)
     listed = "known: " + ", ".join(f"`{k}`" for k in known)
     return f"did you mean `{near[0]}`? ({listed})" if near else listed
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bounds(schema: Schema) -> str:

@@ -44,6 +44,7 @@ SkyfillError
 │   │   ├── CidUnsupported        not version 1, DAG-CBOR or raw, SHA-256
 │   │   └── BlockMismatch         a block's SHA-256 isn't its CID's
 │   ├── BlockMissing              referenced, not in the CAR: transient first of all
+│   ├── DiffUnexplained           a difference that may not be all: the whole is fetched
 │   ├── CommitError               the signed commit
 │   │   ├── CommitMalformed
 │   │   ├── CommitForeign         another account's repository
@@ -333,6 +334,10 @@ class BlockMismatch(CarError):
 
 class BlockMissing(RepoError):
     """A referenced block is not in the CAR. Hosts stream without a snapshot: fetch again first."""
+
+
+class DiffUnexplained(RepoError):
+    """What came since a known rev does not account for itself; the whole repository does, or fails."""
 
 
 class CommitError(RepoError):

@@ -20,7 +20,7 @@ from schemas.errors import (
     UnexpectedResponse,
     XrpcError,
 )
-from stream_workers.fetch.ending import Fetched, Requeued
+from stream_workers.fetch.ending import Fetched, Requeued, Unchanged
 from stream_workers.fetch.list_strategy import SINGLE_RECORDS
 from stream_workers.fetch.order import FetchStrategy, Order
 from stream_workers.fetch.selection import Selection
@@ -46,7 +46,7 @@ class AutoStrategy:
         """`is_final`: whether no further attempt follows this error. `clock` in seconds since 1970."""
         self._repo, self._list, self._is_final, self._clock = repo, listing, is_final, clock
 
-    async def fetch(self, order: Order) -> Fetched | Requeued:
+    async def fetch(self, order: Order) -> Fetched | Unchanged | Requeued:
         """Raises what `repo` raised where neither succeeds; see FetchStrategy."""
         if wants_few(order.selection, order.task.did, self._clock()):
             try:
@@ -63,7 +63,7 @@ class AutoStrategy:
             _log.info("%s comes in pages, since it did not come whole: %s", order.task.did, error)
             return await self._list_instead(order, error)
 
-    async def _list_instead(self, order: Order, error: XrpcError) -> Fetched | Requeued:
+    async def _list_instead(self, order: Order, error: XrpcError) -> Fetched | Unchanged | Requeued:
         try:
             return await self._list.fetch(order)
         except RepoUnavailable:

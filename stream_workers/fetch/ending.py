@@ -12,7 +12,7 @@ from schemas.records import Proof
 from stream_workers.fetch.budget import Spool
 from stream_workers.fetch.events import RepoEvents
 
-Strategy = Literal["repo", "list"]
+Strategy = Literal["repo", "list", "since"]
 """How records came."""
 HostWord = Literal["answered", "failed", "never_connected", "refused", "unknown"]
 """What a go that brought nothing says of the host. The others say that it answered."""
@@ -30,12 +30,22 @@ class Fetched:
     messages: list[bytes] | None
     spool: Spool
     strategy: Strategy
+    since: str | None = None
+    """The rev that the records go on from; None: they are all there are."""
     seconds: float = 0.0
 
     @property
     def proof(self) -> Proof:
         """What stands behind the records."""
         return self.events.proof
+
+
+@dataclass
+class Unchanged:
+    """The repository is still at the rev that the stores know."""
+
+    rev: str
+    seconds: float = 0.0
 
 
 @dataclass
@@ -107,7 +117,7 @@ class Unreadable:
     did: str | None = None
 
 
-Ending = Fetched | Failed | Retry | GivenUp | Requeued | Cancelled | Unreadable
+Ending = Fetched | Unchanged | Failed | Retry | GivenUp | Requeued | Cancelled | Unreadable
 
 
 def failed(error: SkyfillError, seconds: float = 0.0) -> Failed:

@@ -33,12 +33,22 @@ from schemas.errors import (
 from schemas.job_specs import JobSpec
 from stream_workers.fetch.auto_strategy import AutoStrategy
 from stream_workers.fetch.budget import ByteBudget
-from stream_workers.fetch.ending import Ending, Failed, Fetched, Retry, Waiting, failed, host_word
+from stream_workers.fetch.ending import (
+    Ending,
+    Failed,
+    Fetched,
+    Retry,
+    Unchanged,
+    Waiting,
+    failed,
+    host_word,
+)
 from stream_workers.fetch.list_strategy import ListStrategy
 from stream_workers.fetch.moves import moved_or_gone
 from stream_workers.fetch.order import FetchStrategy, Means, Order, Refusals
 from stream_workers.fetch.repo_strategy import RepoStrategy
 from stream_workers.fetch.selection import Selection
+from stream_workers.fetch.since_strategy import SinceStrategy
 
 _log = logging.getLogger("skyfill.fetch")
 _RETRY_BASE = 1.0
@@ -67,6 +77,7 @@ class Fetcher:
         repo, listing = RepoStrategy(means, resolver), ListStrategy(means)
         auto = AutoStrategy(repo, listing, _is_final, clock)
         self._strategies: dict[str, FetchStrategy] = {"repo": repo, "list": listing, "auto": auto}
+        self._since = SinceStrategy(means, resolver, self._strategies)
 
     async def fetch(
         self, task: DidTask, spec: JobSpec, selection: Selection, limiter: HostLimiter
@@ -89,7 +100,7 @@ class Fetcher:
         except Exception as error:  # a restart would meet the same task again, and again
             _log.exception("%s met an unexpected error", task.did)
             ending = Failed("failed", "processing_failed", type(error).__name__, str(error))
-        if isinstance(ending, Fetched | Failed | Retry):
+        if isinstance(ending, Fetched | Unchanged | Failed | Retry):
             ending.seconds = self._clock() - started
         return ending
 
@@ -97,10 +108,11 @@ class Fetcher:
         self, task: DidTask, processing: Processing, selection: Selection, limiter: HostLimiter
     ) -> Ending:
         order = Order(task, processing, selection, limiter, Refusals())
+        strategy = self._since if task.since_commit else self._strategies[processing.strategy]
         refetches = 0
         while True:
             try:
-                return await self._strategies[processing.strategy].fetch(order)
+                return await strategy.fetch(order)
             except RateLimited as error:
                 order.refusals.another(error)
             except BlockMissing:

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import pairwise
 
+from atp.commit import ALLOWED_SKEW
 from atp.listing import Listing, Row, rows
+from atp.tid import is_tid, microseconds
 from atp.xrpc import Answer
 from schemas.errors import NotAtproto, RateLimited, RecordNotFound, RepoChanging, UnexpectedResponse
 from stream_workers.fetch.budget import Spool
@@ -75,8 +77,15 @@ class ListStrategy:
             await self._collection(order, listing, spool, collection)
 
     async def _latest(self, order: Order) -> Answer:
+        """The head, as the host names it. Stores compare revs, so one that can't be would do lasting harm."""
         client, task = self._means.client, order.task
-        return await self._ask(order, "getLatestCommit", lambda: client.get_latest_commit(task.pds, task.did))
+        answer = await self._ask(
+            order, "getLatestCommit", lambda: client.get_latest_commit(task.pds, task.did)
+        )
+        rev = answer.body["rev"]
+        if not is_tid(rev) or microseconds(rev) > (self._means.clock() + ALLOWED_SKEW) * 1e6:
+            raise UnexpectedResponse(f"{task.pds} names a rev that can't be: {rev[:50]!r}", 200)
+        return answer
 
     async def _collections(self, order: Order) -> set[str]:
         client, task = self._means.client, order.task

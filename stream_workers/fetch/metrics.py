@@ -20,12 +20,14 @@ from stream_workers.fetch.ending import (
     GivenUp,
     Requeued,
     Retry,
+    Unchanged,
     Unreadable,
 )
 
 TASKS = CounterOf(
     "skyfill_tasks_total",
-    "Goes at tasks by ending: completed, unavailable, failed, retrying, requeued, cancelled, unreadable.",
+    "Goes at tasks by ending: completed, unchanged, unavailable, failed, retrying, requeued, cancelled, "
+    "unreadable.",
     "Those of a transaction that is aborted count too, and come again: exact counts are in the job's status. "
     "`failed` has dead letters with the reasons; `requeued` goes up while a job is paused.",
     ("ending",),
@@ -219,6 +221,9 @@ class FetchMetrics:
                 self._records.labels("published").inc(sum(ending.events.records.values()))
                 for reason, records in ending.events.dropped.items():
                     self._records.labels(reason).inc(records)
+            case Unchanged():
+                self._tasks.labels("unchanged").inc()
+                self._seconds.labels("none").observe(ending.seconds)
             case Failed() | Retry() | GivenUp():
                 self._tasks.labels(_status(ending)).inc()
                 self._errors.labels(ending.error_type).inc()

@@ -18,7 +18,7 @@ from schemas.backfill import Processing
 from schemas.dids import DidTask
 from schemas.errors import RateLimited
 from stream_workers.fetch.budget import ByteBudget, Spool
-from stream_workers.fetch.ending import Fetched, Requeued, Strategy
+from stream_workers.fetch.ending import Fetched, Requeued, Strategy, Unchanged
 from stream_workers.fetch.events import RepoEvents
 from stream_workers.fetch.selection import Selection
 
@@ -83,8 +83,8 @@ class Means:
 class FetchStrategy(Protocol):
     """One way to get an account's records."""
 
-    async def fetch(self, order: Order) -> Fetched | Requeued:
-        """The records, proven; or the task for where the account lives now.
+    async def fetch(self, order: Order) -> Fetched | Unchanged | Requeued:
+        """The records, proven; or that there are no new ones; or the task for where the account lives now.
 
         Raises XrpcError's, RepoError's and IdentityError's subclasses, and OSError where a disk is full.
         Holds nothing but what is in a `Fetched`, whatever its end.

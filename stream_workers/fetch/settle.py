@@ -16,14 +16,13 @@ import orjson
 from messaging.names import Names
 from messaging.task_stream import Task, TaskStream
 from messaging.transactions import TransactionalPublisher
-from schemas.backfill import ParquetStorage, Storage
 from schemas.deadletter import DeadLetter
 from schemas.dids import DidTask
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
 from schemas.outcomes import OutcomeStatus, RepoOutcome
 from schemas.records import sync_event
-from schemas.repos import RepoState
+from schemas.repos import RepoState, destinations_of, is_narrowed
 from stream_workers.fetch.ending import (
     Cancelled,
     Ending,
@@ -32,6 +31,7 @@ from stream_workers.fetch.ending import (
     GivenUp,
     Requeued,
     Retry,
+    Unchanged,
     Unreadable,
 )
 from stream_workers.fetch.schedule import Work
@@ -119,6 +119,8 @@ class Settler:
                 assert ending.messages is not None
                 publisher.publish_all(self._names.records, task.did, ending.messages)
                 self._conclude(publisher, task, ending, spec, selection)
+            case Unchanged():
+                self._outcome(publisher, self._of_unchanged(task, ending))
             case Failed():
                 self._outcome(publisher, self._of_failure(task, ending.status, ending))
                 if ending.status == "failed":
@@ -160,7 +162,9 @@ class Settler:
         """What follows the records of a repository: its tallies hold only now."""
         names, now = self._names, self._now()
         records, broken = sum(got.events.records.values()), got.events.broken
-        marker = sync_event(task.did, int(self._clock() * 1e6), task.job_id, got.rev, records, selection)
+        marker = sync_event(
+            task.did, int(self._clock() * 1e6), task.job_id, got.rev, records, selection, got.since
+        )
         publisher.publish(names.records, task.did, marker)
         for letter in broken:
             publisher.publish(names.deadletter, task.did, letter.encode())
@@ -185,12 +189,28 @@ class Settler:
             strategy=got.strategy,
             proof=got.proof,
             selection=selection,
-            destinations=[_destination(storage) for storage in spec.backfill.storage],
+            record_types=sorted(set(spec.backfill.record_types)),
+            narrowed=is_narrowed(spec.backfill),
+            destinations=destinations_of(spec.backfill),
             records=records,
             job_id=task.job_id,
             fetched_at=now,
         )
-        publisher.publish(names.repos, task.did, state.encode())
+        if not (state.strategy == "since" and state.narrowed):
+            # A window of what is new would stand in the place of the base that it went on from.
+            publisher.publish(names.repos, task.did, state.encode())
+
+    def _of_unchanged(self, task: DidTask, ending: Unchanged) -> RepoOutcome:
+        return self._outcome_of(
+            task,
+            "skipped",
+            reason="Unchanged",
+            strategy="since",
+            proof="commit",
+            rev=ending.rev,
+            seconds=ending.seconds,
+            fetched_at=self._now(),
+        )
 
     def _of_failure(
         self, task: DidTask, status: OutcomeStatus, ending: Failed | Retry | GivenUp
@@ -276,9 +296,3 @@ def _slices(events: Iterable[bytes]) -> Iterator[list[bytes]]:
     rest = iter(events)
     while part := list(islice(rest, _SLICE)):
         yield part
-
-
-def _destination(storage: Storage) -> str:
-    if isinstance(storage, ParquetStorage):
-        return f"parquet:{storage.path}"
-    return f"dynamodb:{storage.region or ''}/{storage.table_name}"

@@ -47,7 +47,18 @@ MIRROR = "atp/plc_mirror.py"
 MIRROR_WRITER = "atp/plc_writer.py"
 PLC_SYNC = "atp/plc_sync.py"
 IDENTITY = "atp/identity.py"
+LISTING = "atp/listing.py"
+DIFF = "atp/diff.py"
+LIST = "stream_workers/fetch/list_strategy.py"
+AUTO = "stream_workers/fetch/auto_strategy.py"
+STORED_VIEW = "messaging/stored_view.py"
+EXISTING = "producers/existing.py"
 
+TEST_LIST = "tests/stream_workers/test_list_strategy.py"
+TEST_AUTO = "tests/stream_workers/test_auto_strategy.py"
+TEST_DIFF = "tests/atp/test_diff.py"
+TEST_STORED_VIEW = "tests/messaging/test_stored_view.py"
+TEST_EXISTING = "tests/producers/test_existing.py"
 TEST_WINDOW = "tests/messaging/test_window.py"
 TEST_STREAM = "tests/messaging/test_task_stream.py"
 TEST_ONCE = "tests/messaging/test_exactly_once.py"
@@ -768,5 +779,91 @@ MUTANTS: tuple[Mutant, ...] = (
         "mirrored = None if fresh else self._mirrored(name)",
         "mirrored = self._mirrored(name)",
         (TEST_IDENTITY_MIRROR,),
+    ),
+    # Strategies
+    Mutant(
+        "a listed record is believed",
+        LISTING,
+        "if (found := cid.of_dag_cbor(block)) != wanted:",
+        "if (found := cid.of_dag_cbor(block)) == b'':",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "a repository may move while its pages are listed",
+        LIST,
+        'if after.body["rev"] == before.body["rev"]:',
+        "if True:",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "any cursor is taken for a key",
+        LIST,
+        "if may_jump and newest_first and following == last:",
+        "if may_jump and newest_first:",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "a cursor that led elsewhere is trusted on",
+        LIST,
+        "cursor, may_jump = unjumped, False",
+        "cursor, may_jump = None, True",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "a failed proof is listed instead",
+        AUTO,
+        "except XrpcError as error:\n            if not self._is_final(order, error):",
+        "except Exception as error:\n            if not self._is_final(order, error):",
+        (TEST_AUTO,),
+    ),
+    Mutant(
+        "a node that was lost on the way counts as unchanged",
+        DIFF,
+        "if len(seen) != len(blocks):",
+        "if len(seen) > len(blocks):",
+        (TEST_DIFF,),
+    ),
+    Mutant(
+        "a new record without its block counts as unchanged",
+        DIFF,
+        "if tid.is_tid(rkey) and rkey > known.rev:",
+        "if False:",
+        (TEST_DIFF,),
+    ),
+    Mutant(
+        "any commit without blocks counts as unchanged",
+        DIFF,
+        "if root == known.commit:",
+        "if root == known.commit or len(blocks) == 0:",
+        (TEST_DIFF,),
+    ),
+    # What is there already
+    Mutant(
+        "a view's rows and positions are not one transaction",
+        STORED_VIEW,
+        'self._rows.execute("BEGIN")\n            self._rows.executemany(',
+        "self._rows.executemany(",
+        (TEST_STORED_VIEW,),
+    ),
+    Mutant(
+        "a view goes on with another topic's rows",
+        STORED_VIEW,
+        'if about.get("topic_id") != found:',
+        'if about.get("topic_id") is None:',
+        (TEST_STORED_VIEW,),
+    ),
+    Mutant(
+        "a deletion is kept",
+        STORED_VIEW,
+        "DELETE FROM latest WHERE key = ?",
+        "SELECT * FROM latest WHERE key = ?",
+        (TEST_STORED_VIEW,),
+    ),
+    Mutant(
+        "an account that the source knows a later rev of is skipped",
+        EXISTING,
+        'return "skip" if is_current or rev is None else "fetch"',
+        'return "skip"',
+        (TEST_EXISTING,),
     ),
 )

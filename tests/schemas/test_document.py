@@ -118,6 +118,7 @@ def test_all_mistakes_are_told_at_once_each_in_its_line() -> None:
         (with_line("processing: {requests_per_second: 0}"), "a number above 0, 10000 at the most"),
         (with_line("processing: {requests_per_second: .nan}"), "nan does not fit"),
         (with_line("processing: {max_retries: yes}"), "true is not a number"),
+        (with_line("skip_existing: always"), "one of `false`, `true`, `since`"),
         (with_line("processing: {strategy: pages}"), "one of `repo`, `list`, `auto`"),
         (
             with_line("time_range: {start_date: 2025-01-02, by: rkey, margin_days: 3}"),

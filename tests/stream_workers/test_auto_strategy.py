@@ -20,13 +20,7 @@ from stream_workers.fetch.auto_strategy import wants_few
 from stream_workers.fetch.ending import Failed, Fetched, Retry
 from stream_workers.fetch.selection import Selection
 from tests.stream_workers.documents import DID, backfill
-from tests.stream_workers.test_list_strategy import (  # noqa: F401 - the fixture
-    GET_REPO,
-    LATEST,
-    LIST,
-    Place,
-    place,
-)
+from tests.stream_workers.place import GET_REPO, LATEST, LIST, Place
 
 NOW = 1_750_000_000.0
 """The 15th of June 2025."""
@@ -59,7 +53,7 @@ def test_few_records_are_those_that_a_few_requests_bring(few: bool, selected: di
     assert wants_few(Selection(backfill(**selected)), DID, NOW) is few
 
 
-async def test_a_window_comes_in_pages_and_all_else_whole(place: Place) -> None:  # noqa: F811
+async def test_a_window_comes_in_pages_and_all_else_whole(place: Place) -> None:
     window = {"record_types": ["like"], "time_range": MARCH}
     listed = await place.go(place.task(), "auto", **window)
     assert isinstance(listed, Fetched)
@@ -71,7 +65,7 @@ async def test_a_window_comes_in_pages_and_all_else_whole(place: Place) -> None:
 
 @pytest.mark.parametrize("fault", [Changing(0), ServerError(account=0, method="listRecords", status=400)])
 async def test_pages_that_do_not_come_are_followed_by_the_repository(
-    place: Place,  # noqa: F811
+    place: Place,
     fault: Fault,
 ) -> None:
     await place.network.inject(fault)
@@ -88,7 +82,7 @@ async def test_pages_that_do_not_come_are_followed_by_the_repository(
         Slow(account=0, method="getRepo", seconds=9),
     ],
 )
-async def test_a_repository_that_does_not_come_is_listed_in_the_end(place: Place, fault: Fault) -> None:  # noqa: F811
+async def test_a_repository_that_does_not_come_is_listed_in_the_end(place: Place, fault: Fault) -> None:
     await place.network.inject(fault)
     seconds = 0.5 if isinstance(fault, Slow) else 300
     early = await place.go(place.task(attempt=2), "auto", max_retries=2, seconds=seconds)
@@ -101,7 +95,7 @@ async def test_a_repository_that_does_not_come_is_listed_in_the_end(place: Place
     assert isinstance(alone, Failed)
 
 
-async def test_an_error_that_no_attempt_would_mend_is_the_last(place: Place) -> None:  # noqa: F811
+async def test_an_error_that_no_attempt_would_mend_is_the_last(place: Place) -> None:
     await place.network.inject(ServerError(account=0, method="getRepo", status=401))
     ending = await place.go(place.task(attempt=1), "auto")
     assert isinstance(ending, Fetched)
@@ -117,7 +111,7 @@ async def test_an_error_that_no_attempt_would_mend_is_the_last(place: Place) -> 
         (HiddenLimit(0, limit=0), "RateLimited"),
     ],
 )
-async def test_what_is_never_listed_instead(place: Place, fault: Fault, reason: str) -> None:  # noqa: F811
+async def test_what_is_never_listed_instead(place: Place, fault: Fault, reason: str) -> None:
     await place.network.inject(fault)
     ending = await place.go(place.task(attempt=4), "auto")
     assert isinstance(ending, Failed)
@@ -125,7 +119,7 @@ async def test_what_is_never_listed_instead(place: Place, fault: Fault, reason: 
     assert place.asked(LATEST) == 0
 
 
-async def test_an_account_that_comes_neither_way_says_both(place: Place) -> None:  # noqa: F811
+async def test_an_account_that_comes_neither_way_says_both(place: Place) -> None:
     await place.network.inject(HostDown(0))
     ending = await place.go(place.task(attempt=4), "auto")
     assert isinstance(ending, Failed)

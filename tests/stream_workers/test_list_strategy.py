@@ -4,20 +4,14 @@ whose pages are not what they should be.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import web
 
-from atp.identity import Resolver
-from atp.limiter import HostLimiter
-from atp.retry import Backoff
 from atp.tid import from_microseconds
-from atp.xrpc import Client
 from local.network.faults import (
     Changing,
     Fault,
@@ -31,92 +25,23 @@ from local.network.faults import (
 from local.network.network import Network
 from local.network.repo import cid_of, cid_text, encode_record
 from schemas.dids import DidTask
-from stream_workers.fetch.budget import ByteBudget
 from stream_workers.fetch.ending import Ending, Failed, Fetched, Requeued, Retry
-from stream_workers.fetch.fetcher import Fetcher
 from stream_workers.fetch.selection import Selection
 from tests.atp.hosts import Handler, serving
-from tests.atp.test_limiter import Clock
-from tests.stream_workers.deployment import tasks_of
 from tests.stream_workers.documents import DID, job_spec
-
-POST, PROFILE = "app.bsky.feed.post", "app.bsky.actor.profile"
-LIST, DESCRIBE, LATEST = (
-    "com.atproto.repo.listRecords",
-    "com.atproto.repo.describeRepo",
-    "com.atproto.sync.getLatestCommit",
+from tests.stream_workers.place import (
+    DESCRIBE,
+    GET_RECORD,
+    GET_REPO,
+    LATEST,
+    LIST,
+    PLENTY,
+    POST,
+    PROFILE,
+    SIZE,
+    Place,
+    plain,
 )
-GET_RECORD, GET_REPO = "com.atproto.repo.getRecord", "com.atproto.sync.getRepo"
-PLENTY = 2**24
-SIZE = 700
-"""Records of account 0: some 200 of them are posts, two pages and a bit."""
-
-
-class Place:
-    """One fetcher beside a simulated network; account 0 is the one with many records."""
-
-    def __init__(self, network: Network, client: Client, reader: ThreadPoolExecutor, folder: Path) -> None:
-        self.network, self.client, self.reader, self.folder = network, client, reader, folder
-        self.budget = ByteBudget(PLENTY)
-        clock = Clock()
-        self.limiter = HostLimiter(clock, clock.sleep)
-        self.fetcher = self.make(PLENTY)
-
-    def make(self, spool_bytes: int) -> Fetcher:
-        resolver = Resolver(self.client, plc_url=self.network.plc_url, backoff=Backoff(attempts=1))
-        return Fetcher(
-            self.client,
-            resolver,
-            self.budget,
-            self.reader,
-            spool_bytes=spool_bytes,
-            spool_folder=self.folder,
-        )
-
-    def task(self, number: int = 0, **fields: object) -> DidTask:
-        (task,) = tasks_of(self.network, "job", [number], **fields)
-        return task
-
-    async def go(
-        self, task: DidTask, strategy: str = "list", max_retries: int = 3, seconds: float = 300, **fields: Any
-    ) -> Ending:
-        limits = {"requests_per_second": 1000, "max_retries": max_retries, "strategy": strategy}
-        limits["timeout_seconds"] = seconds
-        spec = job_spec("job", processing=limits, **fields)
-        ending = await self.fetcher.fetch(task, spec, Selection(spec.backfill), self.limiter)
-        if isinstance(ending, Fetched):
-            ending.spool.close()
-        assert self.budget.used == 0
-        return ending
-
-    async def events(self, task: DidTask, strategy: str = "list", **fields: Any) -> list[dict[str, Any]]:
-        """The events of one go but for when, how and for which job they were made."""
-        ending = await self.go(task, strategy, **fields)
-        assert isinstance(ending, Fetched), ending
-        assert (ending.strategy, ending.proof) == (strategy, "commit" if strategy == "repo" else "cid")
-        assert ending.messages is not None
-        return [plain(message) for message in ending.messages]
-
-    def asked(self, method: str, did: str | None = None) -> int:
-        return self.network.ledger.count(did=did or self.task().did, method=method)
-
-
-def plain(message: bytes) -> dict[str, Any]:
-    event: dict[str, Any] = orjson.loads(message)
-    assert event.pop("proof") in ("commit", "cid")
-    assert event.pop("job") == "job"
-    assert event.pop("time_us") > 0
-    return event
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    with ThreadPoolExecutor(1) as reader:
-        async with (
-            Network(seed=6, accounts=4, hosts=2, records=60, sizes={0: SIZE}) as network,
-            Client(allow_private_hosts=True) as client,
-        ):
-            yield Place(network, client, reader, tmp_path / "spool")
 
 
 def write_oddities(network: Network, number: int) -> None:
@@ -287,6 +212,7 @@ class Pages:
         ]
         self.asked: list[str | None] = []
         self.refuse: set[int] = set()
+        self.rev = "3lbcv7quuzs2a"
 
     def record(self, rkey: str) -> dict[str, Any]:
         value = {"text": f"under {rkey}", "createdAt": "2025-01-01T00:00:00Z"}
@@ -309,7 +235,7 @@ class Pages:
                     return web.json_response({"error": "RateLimitExceeded", "message": ""}, status=429)
                 return web.json_response(self.page(request.query.get("cursor")))
             body: dict[str, Any] = {"collections": [POST, 7, POST]}
-            return web.json_response(body if method == DESCRIBE else {"cid": "bafy", "rev": "3lrev"})
+            return web.json_response(body if method == DESCRIBE else {"cid": "bafy", "rev": self.rev})
 
         return handle
 
@@ -413,3 +339,13 @@ async def test_pages_that_lead_nowhere(place: Place, page: dict[str, Any]) -> No
     assert isinstance(ending, Retry)
     assert ending.reason == "NotAtproto"
     assert len(pages.asked) <= 2
+
+
+@pytest.mark.parametrize("rev", ["", "zzzzzzzzzzzzz", "3lrev", from_microseconds(4_000_000_000_000_000)])
+async def test_a_rev_that_would_outlast_all_others_is_refused(place: Place, rev: str) -> None:
+    pages = Pages(3)
+    pages.rev = rev
+    ending = await go_to(place, pages)
+    assert isinstance(ending, Failed)
+    assert "a rev that can't be" in ending.detail
+    assert pages.asked == []
