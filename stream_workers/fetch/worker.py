@@ -71,6 +71,7 @@ class FetchWorker:
             self._reader,
             spool_bytes=settings.worker.spool_bytes,
             spool_folder=settings.data_dir / "tmp",
+            kept=self._metrics.kept,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -104,6 +105,7 @@ class FetchWorker:
         self._reader.shutdown()
         self._publishing.shutdown()
         self._publishing_large.shutdown()
+        self._fetcher.close()
 
     def _open(self) -> None:
         kafka, names = self._settings.kafka, self._names
@@ -301,7 +303,13 @@ class FetchWorker:
             )
         if isinstance(ending, Fetched):
             # Its memory is in use until the thread is done with it, even if nobody waits for that any more.
-            publishing.add_done_callback(lambda _: ending.spool.close())
+            publishing.add_done_callback(lambda done: self._published(work, ending, done))
         await asyncio.shield(publishing)
         if isinstance(ending, GivenUp) and ending.accounts is not None:
             self._hosts.letter_published(work.did_task, self._commits)
+
+    def _published(self, work: Work, ending: Fetched, publishing: asyncio.Future[bool]) -> None:
+        if publishing.cancelled() or publishing.exception() is not None or publishing.result():
+            ending.spool.close()
+        else:
+            self._fetcher.keep(work.did_task, ending)
