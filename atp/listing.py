@@ -14,7 +14,7 @@ import orjson
 from atp import cid, dagcbor, syntax
 from atp.car import Buffer
 from atp.repo import BrokenRecord, Record, record_of
-from schemas.errors import CidMismatch, CidUnsupported, NotXrpc, RecordInvalid
+from schemas.errors import CidMismatch, CidUnsupported, NotAtproto, RecordInvalid
 
 _LENGTH_BITS = 32
 
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 def rows(records: list[Any], did: str, collection: str) -> list[Row]:
     """The records of a page (listRecords' ``records``), each held against its CID.
 
-    Raises NotXrpc for what is no page of this collection of this account.
+    Raises NotAtproto for what is no page of this collection of this account.
     """
     prefix = f"at://{did}/{collection}/"
     return [_row(record, prefix) for record in records]
@@ -51,7 +51,7 @@ def _row(record: Any, prefix: str) -> Row:
             rkey = uri.removeprefix(prefix)
         case _:
             message = f"a record that is not one of {prefix}, with a CID and a value: {str(record)[:200]}"
-            raise NotXrpc(message, 200)
+            raise NotAtproto(message, 200)
     try:
         block = dagcbor.from_json(value)
         _check(block, name)

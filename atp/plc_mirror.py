@@ -136,6 +136,20 @@ class PlcMirror:
                     did = wanted[key]
                     yield did, Entry(seq, created, _answer(did, *rest))
 
+    def walk(self, after: str | None, count: int, *, since: int = 0) -> list[tuple[str, Entry]]:
+        """The next DIDs behind one, in their order, whose last operation is of that time (milliseconds since
+        1970) or later. Raises DeploymentError."""
+        begin = b"" if after is None else packed(after)
+        with told(self.path, "read"):
+            rows = self._db.execute(
+                f"{_SELECT} > ? AND created >= ? ORDER BY did LIMIT ?", (begin, since, count)
+            ).fetchall()
+        found = []
+        for key, seq, created, *rest in rows:
+            did = unpacked(key)
+            found.append((did, Entry(seq, created, _answer(did, *rest))))
+        return found
+
     def age(self) -> float | None:
         """Seconds since all of the log was here; None while nothing is. Raises DeploymentError.
 
@@ -238,6 +252,11 @@ def told(path: Path, doing: str) -> Iterator[None]:
 def packed(did: str) -> bytes:
     """The 15 bytes of a did:plc."""
     return base64.b32decode(did[8:].upper())
+
+
+def unpacked(key: bytes) -> str:
+    """The did:plc of its 15 bytes."""
+    return f"did:plc:{base64.b32encode(key).decode().lower()}"
 
 
 def columns(answer: Answer | None) -> tuple[State, str | None, str | None, str | None]:

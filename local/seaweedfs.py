@@ -30,6 +30,7 @@ class EmbeddedS3(EmbeddedServer):
     """SeaweedFS over ``data_dir``; its address is an S3 endpoint that takes any credentials."""
 
     title = "SeaweedFS"
+    stop_seconds = 1.0  # it takes fifteen to say good-bye, and keeps its objects without
     port_names = (
         "s3",
         "s3.grpc",
@@ -58,7 +59,7 @@ class EmbeddedS3(EmbeddedServer):
         command += [f"-{_option(name)}={port}" for name, port in ports.items()]
         # What nobody here needs: other protocols' ports, and word to its makers.
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false"]
-        command += [f"-master.volumeSizeLimitMB={VOLUME_MB}", "-volume.max=0"]
+        command += [f"-master.volumeSizeLimitMB={VOLUME_MB}", "-volume.max=0", "-volume.preStopSeconds=0"]
         self._process = ChildProcess(self.title, command, self.log)
         self._process.start(inherit=[lock])
         await self._process.wait_until(

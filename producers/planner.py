@@ -35,6 +35,7 @@ from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
 from producers.resolve import Resolves
 from producers.sources import Reach, open_source
+from producers.sources.plc import forget_log
 from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
@@ -285,6 +286,7 @@ class Planner:
         """What a plan keeps on disk is of no use once it is finished."""
         if self._jobs.checkpoint(job_id).finished:
             seen.forget(self._folder, job_id)
+            forget_log(self._settings, job_id)
 
     def _planned(self) -> bool:
         """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""

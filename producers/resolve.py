@@ -95,12 +95,12 @@ class _Work:
         return bool(self._waiting)
 
     def _take(self, page: Sequence[Entry]) -> None:
-        known = self._resolver.known([entry.account for entry in page])
+        known = self._resolver.known([entry.account for entry in page if entry.identity is None])
         for entry in page:
-            identity = known.get(entry.account)
-            if identity is None:
+            answer = entry.identity or known.get(entry.account)
+            if answer is None:
                 self._waiting.append((len(self.answers), entry))
-            self.answers.append(None if identity is None else Resolution(entry, identity))
+            self.answers.append(None if answer is None else Resolution(entry, answer))
 
 
 async def _resolve(resolver: Resolves, account: str) -> Identity | SkyfillError:

@@ -6,14 +6,13 @@ once its job has started, so everything downstream may rely on it.
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from schemas.scope import Scope
-from schemas.section import NAME_PATTERN, NSID, LocalPath, Section
+from schemas.section import NAME_PATTERN, NSID, Day, LocalPath, Section
 from schemas.sources import Source
 
 SHORT_NAMES = {
@@ -32,8 +31,8 @@ RECORD_TYPE_PATTERN = rf"^({'|'.join(SHORT_NAMES)}|{NSID}(\.\*)?)$"
 class TimeRange(Section):
     """Whole days in UTC, both ends included."""
 
-    start_date: date | None = Field(None, description="First day; absent: from the beginning.")
-    end_date: date | None = Field(None, description="Last day; absent: no end.")
+    start_date: Day | None = Field(None, description="First day; absent: from the beginning.")
+    end_date: Day | None = Field(None, description="Last day; absent: no end.")
     by: Literal["created_at", "rkey"] = Field(
         "created_at",
         description="What dates a record: its createdAt (the TID where that is unusable), or the TID alone.",
@@ -46,13 +45,6 @@ class TimeRange(Section):
         description="With `created_at`: also require a key that is a TID of the range or of so many days "
         "around it, so that `list` needs the pages of that time only; absent: any key will do.",
     )
-
-    @field_validator("start_date", "end_date", mode="before")
-    @classmethod
-    def _day_not_number(cls, day: object) -> object:
-        if isinstance(day, int | float):  # pydantic would take it for seconds since 1970
-            raise ValueError(f"{day} is a number; write a day as YYYY-MM-DD")
-        return day
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -81,6 +73,13 @@ class Processing(Section):
     )
     max_retries: int = Field(
         3, ge=0, le=100, description="Further attempts for an account after one that may yet succeed."
+    )
+    host_give_up_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=30 * 86_400,
+        description="A host without one success for so long is given up for this job; absent: as the worker "
+        "is set (`worker.host_give_up_seconds`).",
     )
     strategy: Literal["repo", "list", "auto"] = Field(
         "repo",

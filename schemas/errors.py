@@ -26,14 +26,15 @@ SkyfillError
 │   │   ├── RepoSuspended
 │   │   └── RepoDeactivated
 │   ├── RateLimited               429
-│   ├── HostUnreachable           DNS, connect, a connection cut short
-│   │   ├── HostUnknown           DNS says that there is no such name
-│   │   └── TlsInvalid            a certificate that proves nothing
-│   ├── HostTimeout               no answer in time
+│   ├── HostSilent                no whole answer came
+│   │   ├── HostUnreachable       DNS, connect, a connection cut short
+│   │   │   ├── HostUnknown       DNS says that there is no such name
+│   │   │   └── TlsInvalid        a certificate that proves nothing
+│   │   └── HostTimeout           no answer in time, or one that trickles
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
 │   ├── RepoChanging              it changed each time while its pages were listed
 │   └── UnexpectedResponse        any other status or body
-│       ├── NotXrpc               no answer of the protocol: a proxy's page, a parked domain, not HTTP
+│       ├── NotAtproto            no answer of the protocol: a proxy's page, a parked domain, not HTTP
 │       └── RecordNotFound        no record of that key
 ├── RepoError                     a repository that does not prove itself
 │   ├── CarError                  framing of the CAR file
@@ -190,11 +191,6 @@ class XrpcError(SkyfillError):
         """Whether asking again later may help."""
         return False
 
-    @property
-    def about_host(self) -> bool:
-        """Whether it tells of the host or of the way there, whichever account was asked for."""
-        return False
-
 
 class RepoUnavailable(XrpcError):
     """A terminal state of an account on its host."""
@@ -234,18 +230,24 @@ class RateLimited(XrpcError):
         return True
 
 
-class HostUnreachable(XrpcError):
-    """DNS or connecting failed, or the connection was cut short."""
+class HostSilent(XrpcError):
+    """No whole answer came. ``connected``: whether there was a connection at least."""
 
-    error_type: ClassVar[ErrorType] = "network_error"
+    def __init__(
+        self, message: str, headers: Mapping[str, str] | None = None, *, connected: bool = True
+    ) -> None:
+        super().__init__(message, headers)
+        self.connected = connected
 
     @property
     def may_pass(self) -> bool:
         return True
 
-    @property
-    def about_host(self) -> bool:
-        return True
+
+class HostUnreachable(HostSilent):
+    """DNS or connecting failed, or the connection was cut short."""
+
+    error_type: ClassVar[ErrorType] = "network_error"
 
 
 class HostUnknown(HostUnreachable):
@@ -256,18 +258,10 @@ class TlsInvalid(HostUnreachable):
     """The host's certificate is expired, of another name, or of nobody that is trusted."""
 
 
-class HostTimeout(XrpcError):
+class HostTimeout(HostSilent):
     """No answer in time, or one that trickles."""
 
     error_type: ClassVar[ErrorType] = "timeout_error"
-
-    @property
-    def may_pass(self) -> bool:
-        return True
-
-    @property
-    def about_host(self) -> bool:
-        return True
 
 
 class AddressForbidden(XrpcError):
@@ -295,20 +289,12 @@ class UnexpectedResponse(XrpcError):
     def may_pass(self) -> bool:
         return self.status in (408, 425) or (self.status >= 500 and self.status != 501)
 
-    @property
-    def about_host(self) -> bool:
-        return self.status in (502, 503, 504) or 520 <= self.status < 600
 
-
-class NotXrpc(UnexpectedResponse):
+class NotAtproto(UnexpectedResponse):
     """An answer that no PDS gives: HTML, an empty body, or not HTTP at all. It says nothing of an account."""
 
     @property
     def may_pass(self) -> bool:
-        return True
-
-    @property
-    def about_host(self) -> bool:
         return True
 
 

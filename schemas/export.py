@@ -16,6 +16,7 @@ from schemas.backfill import Backfill
 from schemas.deadletter import DeadLetter
 from schemas.describe import Described, Schema
 from schemas.dids import DidTask
+from schemas.hosts import HostState
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus, Ledger
 from schemas.jobs import JobMessage
@@ -38,6 +39,7 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "ledger": ("Ledger", Ledger),
     "job-status": ("JobStatus", JobStatus),
     "repos": ("RepoState", RepoState),
+    "hosts": ("HostState", HostState),
     "rates": ("JobRates", JobRates),
 }
 """Each topic's value: what it is called, and its type. Names without the deployment's prefix."""

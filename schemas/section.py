@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 NSID = r"[a-zA-Z][a-zA-Z0-9-]{0,62}(\.[a-zA-Z0-9-]{1,63})+"
@@ -23,4 +24,11 @@ def _on_this_machine(path: str) -> str:
     return path
 
 
+def _day_not_number(day: object) -> object:
+    if isinstance(day, int | float):  # pydantic would take it for seconds since 1970
+        raise ValueError(f"{day} is a number; write a day as YYYY-MM-DD")
+    return day
+
+
+Day = Annotated[date, BeforeValidator(_day_not_number)]
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_on_this_machine)]

@@ -129,6 +129,12 @@ class WorkerSettings(Group):
     window_tasks: int = Field(
         20_000, ge=1, le=20_000, description="Offsets a partition may be read ahead of its commit."
     )
+    host_give_up_seconds: float = Field(
+        21_600,
+        gt=0,
+        le=30 * 86_400,
+        description="A host without a success for so long is given up for a job; `run` and `demo` wait 600.",
+    )
 
 
 class SinkSettings(Group):
@@ -189,7 +195,7 @@ class Settings(BaseSettings):
     dynamodb: DynamoDBSettings = DynamoDBSettings()
     s3: S3Settings = S3Settings()
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)  # so that it knows what was set
-    worker: WorkerSettings = WorkerSettings()
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)  # likewise
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()
     rates: RatesSettings = RatesSettings()

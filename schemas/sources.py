@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from schemas.errors import ErrorType
-from schemas.section import NAME_PATTERN, NSID, LocalPath, Section
+from schemas.section import NAME_PATTERN, NSID, Day, LocalPath, Section
 
 
 class InlineSource(Section):
@@ -115,6 +115,17 @@ class CollectionSource(Section):
     url: Origin | None = Field(None, description=_RELAY)
 
 
+class PlcSource(Section):
+    """All accounts in the PLC directory's log, each as its last operation says: /export."""
+
+    type: Literal["plc"]
+    since: Day | None = Field(
+        None,
+        description="Only accounts with an operation on that day (UTC) or later: new, moved, other handle, "
+        "other key; absent: all.",
+    )
+
+
 JobOutcome = Literal["failed", "unavailable", "cancelled", "skipped", "completed"]
 
 
@@ -147,6 +158,7 @@ Source = Annotated[
     | RelaySource
     | HostsSource
     | CollectionSource
+    | PlcSource
     | JobSource,
     Field(discriminator="type"),
 ]

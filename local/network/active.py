@@ -21,10 +21,11 @@ from local.network.faults import (
     RotatedKey,
     ServerError,
     Slow,
+    Stalled,
 )
 
 F = TypeVar("F", bound=Fault)
-Counted = Corrupted | Changing | Slow | CutShort | ServerError | Odd
+Counted = Corrupted | Changing | Slow | Stalled | CutShort | ServerError | Odd
 
 
 class ActiveFaults:

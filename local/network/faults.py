@@ -103,15 +103,20 @@ class RateLimited:
 
 @dataclass(frozen=True)
 class HiddenLimit:
-    """A host that answers 429 without any header about it above ``per_second`` requests a second."""
+    """A host that takes ``limit`` requests of any kind per fixed ``window`` (seconds), and never says so.
+
+    Its 429 has no header about it either; with ``retry_after`` it has that one.
+    """
 
     host: Host
-    per_second: int
+    limit: int
+    window: float = 1.0
+    retry_after: bool = False
 
 
 @dataclass(frozen=True)
 class HostDown:
-    """No answer at all: connections are refused, open ones reset.
+    """No answer at all: open connections are reset, new ones refused, or with ``silent`` never established.
 
     ``begins`` is in seconds after the network's start, ``lasts`` in seconds; None is for ever.
     """
@@ -119,6 +124,7 @@ class HostDown:
     host: Host
     begins: float = 0.0
     lasts: float | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,14 @@ class Slow(_Anywhere):
 
 
 @dataclass(frozen=True)
+class Stalled(_Anywhere):
+    """The answer stops: before its head, in the middle of its body, or ``trickle``: the body comes a byte a
+    second. Withdrawn, it goes on."""
+
+    at: Literal["head", "body", "trickle"] = "body"
+
+
+@dataclass(frozen=True)
 class CutShort(_Anywhere):
     """The connection is reset in the middle of the body, after a status of 200."""
 
@@ -189,4 +203,4 @@ AccountFault = (
     Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord | Changing
 )
 HostFault = RateLimited | HiddenLimit | HostDown | ListedAs | ForeignRows | MalformedRows
-Fault = AccountFault | HostFault | Slow | CutShort | ServerError | Odd
+Fault = AccountFault | HostFault | Slow | Stalled | CutShort | ServerError | Odd

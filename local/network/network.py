@@ -169,9 +169,9 @@ class Network:
             await self._end_outage(fault)
             await self.host_up(fault.host)
 
-    async def host_down(self, host: Host) -> None:
-        """Take a host off the network now, until ``host_up``."""
-        await self._servers[host].down()
+    async def host_down(self, host: Host, *, silent: bool = False) -> None:
+        """Take a host off the network now, until ``host_up``; see HostDown."""
+        await self._servers[host].down(silent=silent)
 
     async def host_up(self, host: Host) -> None:
         """Bring a host back, on its old port."""
@@ -207,7 +207,7 @@ class Network:
 
     async def _begin_outage(self, fault: HostDown) -> None:
         if fault.begins <= 0:
-            await self.host_down(fault.host)
+            await self.host_down(fault.host, silent=fault.silent)
         if fault.begins > 0 or fault.lasts is not None:
             self._outages[fault] = asyncio.create_task(self._outage(fault))
 
@@ -220,7 +220,7 @@ class Network:
     async def _outage(self, fault: HostDown) -> None:
         if fault.begins > 0:
             await asyncio.sleep(fault.begins)
-            await self.host_down(fault.host)
+            await self.host_down(fault.host, silent=fault.silent)
         if fault.lasts is not None:
             await asyncio.sleep(fault.lasts)
             await self.host_up(fault.host)

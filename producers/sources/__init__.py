@@ -10,6 +10,7 @@ from producers.sources.hosts import HostAccounts
 from producers.sources.inline import InlineAccounts
 from producers.sources.job import JobAccounts
 from producers.sources.listed import LIST_PAGE
+from producers.sources.plc import PlcAccounts
 from producers.sources.reach import Reach
 from producers.sources.relay import CollectionAccounts, RelayAccounts
 from producers.sources.s3 import S3Accounts
@@ -22,6 +23,7 @@ from schemas.sources import (
     HostsSource,
     InlineSource,
     JobSource,
+    PlcSource,
     RelaySource,
     S3Source,
     SqliteSource,
@@ -50,6 +52,8 @@ def open_source(spec: JobSpec, reach: Reach) -> AccountSource:
             return HostAccounts(source, spec, reach)
         case CollectionSource():
             return CollectionAccounts(source, spec, reach)
+        case PlcSource():
+            return PlcAccounts(source, spec.job_id, reach, listed)
         case JobSource():
             return JobAccounts(source, reach, listed)
     assert_never(source)

@@ -12,7 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schemas.errors import SourceError
+from atp.identity import Identity
+from schemas.errors import SkyfillError, SourceError
 
 LONGEST_CURSOR = 64 * 1024
 """Characters."""
@@ -29,6 +30,8 @@ class Entry(NamedTuple):
     """The repository's rev when it was listed."""
     gone: str | None = None
     """Why there is nothing to fetch, in the words of an outcome's reason, e.g. `RepoTakendown`."""
+    identity: Identity | SkyfillError | None = None
+    """What a resolver would answer, where the source itself has it from the directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class HostAccounts(AccountSource):
                     return
         finally:
             await _close(opened)
+            await directory.close()
 
     def _admit(
         self, row: dict[str, Any], opened: dict[str, OpenHost], left_out: Counter[str], notes: list[str]
@@ -173,6 +174,10 @@ class HostDirectory:
     def place(self) -> list[Any]:
         """The cursor of the page that the next host stands on, the host before it, whether all are done."""
         return [self._cursor, self._last, self.ended]
+
+    async def close(self) -> None:
+        """Leaves the relay alone."""
+        await self._walk.aclose()
 
     async def next(self) -> dict[str, Any] | None:
         """The next row, empty for what is none; None at the end. Raises SourceError if it can't be read."""

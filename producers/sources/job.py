@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import closing
+from contextlib import aclosing, closing
 from functools import partial
 
 import orjson
@@ -64,18 +64,21 @@ class JobAccounts(ListedAccounts):
         end, place = orjson.loads(after) if after is not None else (None, None)
         self._end = end if end is not None else await in_thread(self._end_now)
         first = True
-        async for page in super()._pages(None if place is None else orjson.dumps(place).decode()):
-            left_out = self._not_kept(status) if first and after is None else {}
-            cursor = orjson.dumps([self._end, orjson.loads(page.cursor)]).decode()
-            yield Page(page.entries, cursor, left_out)
-            first = False
+        counted = None if place is None else orjson.dumps(place).decode()
+        async with aclosing(super()._pages(counted)) as pages:
+            async for page in pages:
+                left_out = self._not_kept(status) if first and after is None else {}
+                cursor = orjson.dumps([self._end, orjson.loads(page.cursor)]).decode()
+                yield Page(page.entries, cursor, left_out)
+                first = False
 
     async def again(self, until: str) -> AsyncGenerator[Page, None]:
         """See AccountSource."""
         await self._ended()
         self._end, place = orjson.loads(until)
-        async for page in super().again(orjson.dumps(place).decode()):
-            yield page
+        async with aclosing(super().again(orjson.dumps(place).decode())) as pages:
+            async for page in pages:
+                yield page
 
     async def _take(self, reading: Reading, most: int, until: int | None = None) -> list[str]:
         return await in_thread(partial(reading.take, most, until), self._given_up.set)

@@ -6,6 +6,7 @@ A relay that is silent is waited for; one that stays so ends the job's plan, sin
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 import orjson
 
@@ -71,9 +72,10 @@ class RelayAccounts(AccountSource):
         relay = Relay(self._source, self._spec, self._reach)
         listing = relay.listing("com.atproto.sync.listRepos", "repos", self.page_entries)
         try:
-            async for rows, following in listing.walk(cursor):
-                entries, left_out = entries_of(rows, None)
-                yield Page(entries, orjson.dumps([following, following is None]).decode(), left_out)
+            async with aclosing(listing.walk(cursor)) as walk:
+                async for rows, following in walk:
+                    entries, left_out = entries_of(rows, None)
+                    yield Page(entries, orjson.dumps([following, following is None]).decode(), left_out)
         except SourceError as error:
             raise SourceError(f"{error}{_GO_ON}") from error
 
@@ -92,14 +94,16 @@ class CollectionAccounts(AccountSource):
 
     async def _pages(self, after: str | None) -> AsyncGenerator[Page, None]:
         first, cursor = (0, None) if after is None else orjson.loads(after)
-        async for page in self._walk(first, cursor, len(self._source.collections)):
-            yield page
+        async with aclosing(self._walk(first, cursor, len(self._source.collections))) as walk:
+            async for page in walk:
+                yield page
 
     async def again(self, until: str) -> AsyncGenerator[Page, None]:
         """The collections that were read to their end: within one, no account is named twice."""
         reached, _ = orjson.loads(until)
-        async for page in self._walk(0, None, reached):
-            yield page
+        async with aclosing(self._walk(0, None, reached)) as walk:
+            async for page in walk:
+                yield page
 
     async def _walk(self, first: int, cursor: str | None, end: int) -> AsyncGenerator[Page, None]:
         if first >= end:
@@ -110,10 +114,11 @@ class CollectionAccounts(AccountSource):
             for number in range(first, end):
                 params = {"collection": self._source.collections[number]}
                 listing = relay.listing(method, "repos", self.page_entries, params)
-                async for rows, following in listing.walk(cursor):
-                    entries, left_out = entries_of(rows, None)
-                    place = [number + 1, None] if following is None else [number, following]
-                    yield Page(entries, orjson.dumps(place).decode(), left_out)
+                async with aclosing(listing.walk(cursor)) as walk:
+                    async for rows, following in walk:
+                        entries, left_out = entries_of(rows, None)
+                        place = [number + 1, None] if following is None else [number, following]
+                        yield Page(entries, orjson.dumps(place).decode(), left_out)
                 cursor = None
         except SourceError as error:
             raise SourceError(f"{error}{_GO_ON}") from error

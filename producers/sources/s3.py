@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _RANGE_BYTES = 4 * 2**20
+_LIST_KEYS = 1000
 _CONFIG = Config(
     retries={"max_attempts": 6, "mode": "standard"},
     connect_timeout=10,
@@ -78,28 +80,30 @@ class S3Accounts(AccountSource):
 
     async def _pages(self, after: str | None) -> AsyncGenerator[Page, None]:
         key, etag, *counted = orjson.loads(after) if after is not None else (None, "", 0, 0)
-        async for found, reading in self._objects(key):
-            if found.key == key:
-                await self._reach(reading, found, etag, Place(*counted))
-            while not reading.ended:
-                taken = await in_thread(partial(reading.take, self.page_entries))
-                if taken or reading.blank:
-                    cursor = orjson.dumps([found.key, found.etag, *reading.place]).decode()
-                    yield page_of(taken, reading.blank, cursor)
+        async with aclosing(self._objects(key)) as objects:
+            async for found, reading in objects:
+                if found.key == key:
+                    await self._reach(reading, found, etag, Place(*counted))
+                while not reading.ended:
+                    taken = await in_thread(partial(reading.take, self.page_entries))
+                    if taken or reading.blank:
+                        cursor = orjson.dumps([found.key, found.etag, *reading.place]).decode()
+                        yield page_of(taken, reading.blank, cursor)
 
     async def again(self, until: str) -> AsyncGenerator[Page, None]:
         """See AccountSource."""
         key, etag, *counted = orjson.loads(until)
         wanted = Place(*counted)
-        async for found, reading in self._objects(None):
-            last = found.key == key
-            end = wanted.rows if last else None
-            while not reading.ended and reading.place.rows != end:
-                taken = await in_thread(partial(reading.take, self.page_entries, end))
-                yield page_of(taken, 0, until)
-            if last:
-                await self._reach(reading, found, etag, wanted)
-                return
+        async with aclosing(self._objects(None)) as objects:
+            async for found, reading in objects:
+                last = found.key == key
+                end = wanted.rows if last else None
+                while not reading.ended and reading.place.rows != end:
+                    taken = await in_thread(partial(reading.take, self.page_entries, end))
+                    yield page_of(taken, 0, until)
+                if last:
+                    await self._reach(reading, found, etag, wanted)
+                    return
 
     async def _reach(self, reading: Reading, found: S3Object, etag: str, wanted: Place) -> None:
         """Reads on to a place in an object. Raises SourceError if it is not the object of that place."""
@@ -139,7 +143,9 @@ class S3Accounts(AccountSource):
         more: dict[str, Any] = {}
         empty = True
         while True:
-            page = self._ask(client.list_objects_v2, Bucket=self._bucket, Prefix=self._key, **more)
+            page = self._ask(
+                client.list_objects_v2, Bucket=self._bucket, Prefix=self._key, MaxKeys=_LIST_KEYS, **more
+            )
             for found in map(_object, page.get("Contents", ())):
                 if found.size and not found.key.rpartition("/")[2].startswith(("_", ".")):
                     empty = False

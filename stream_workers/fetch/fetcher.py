@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from atp.identity import Resolver
-from atp.limiter import HostLimiter
+from atp.limiter import HostLimiter, HostPaused
 from atp.xrpc import Client
 from schemas.backfill import Processing
 from schemas.dids import DidTask
@@ -33,7 +33,16 @@ from schemas.errors import (
 from schemas.job_specs import JobSpec
 from stream_workers.fetch.auto_strategy import AutoStrategy
 from stream_workers.fetch.budget import ByteBudget
-from stream_workers.fetch.ending import Ending, Failed, Fetched, Retry, Unchanged, failed
+from stream_workers.fetch.ending import (
+    Ending,
+    Failed,
+    Fetched,
+    Retry,
+    Unchanged,
+    Waiting,
+    failed,
+    host_word,
+)
 from stream_workers.fetch.list_strategy import ListStrategy
 from stream_workers.fetch.moves import moved_or_gone
 from stream_workers.fetch.order import FetchStrategy, Means, Order, Refusals
@@ -70,12 +79,16 @@ class Fetcher:
         self._strategies: dict[str, FetchStrategy] = {"repo": repo, "list": listing, "auto": auto}
         self._since = SinceStrategy(means, resolver, self._strategies)
 
-    async def fetch(self, task: DidTask, spec: JobSpec, selection: Selection, limiter: HostLimiter) -> Ending:
-        """The ending of one go. A `Fetched` holds memory until its spool is closed."""
+    async def fetch(
+        self, task: DidTask, spec: JobSpec, selection: Selection, limiter: HostLimiter
+    ) -> Ending | Waiting:
+        """The ending of one go, or none yet. A `Fetched` holds memory until its spool is closed."""
         started = self._clock()
         processing = spec.backfill.processing
         try:
             ending = await self._go(task, processing, selection, limiter)
+        except HostPaused as pause:
+            return Waiting(pause.until)
         except (BlockMissing, CarTruncated, XrpcError, IdentityUnreachable) as error:
             ending = self._again_or_failed(task, processing, error)
         except (RepoError, IdentityError) as error:
@@ -118,7 +131,7 @@ class Fetcher:
         if isinstance(error, RateLimited) and error.retry_after is not None:
             delay = max(delay, min(error.retry_after, _RETRY_MOST))
         _log.info("%s will be tried again in %.0f s: %s", task.did, delay, error)
-        return Retry(error.error_type, error.reason, str(error), delay)
+        return Retry(error.error_type, error.reason, str(error), delay, host=host_word(error))
 
 
 def _is_final(order: Order, error: SkyfillError) -> bool:

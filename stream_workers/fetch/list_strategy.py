@@ -14,7 +14,7 @@ from atp.commit import ALLOWED_SKEW
 from atp.listing import Listing, Row, rows
 from atp.tid import is_tid, microseconds
 from atp.xrpc import Answer
-from schemas.errors import NotXrpc, RateLimited, RecordNotFound, RepoChanging, UnexpectedResponse
+from schemas.errors import NotAtproto, RateLimited, RecordNotFound, RepoChanging, UnexpectedResponse
 from stream_workers.fetch.budget import Spool
 from stream_workers.fetch.ending import Fetched
 from stream_workers.fetch.order import Means, Order
@@ -103,7 +103,7 @@ class ListStrategy:
             return
         (row,) = rows([answer.body], task.did, collection)
         if row.rkey != rkey:
-            raise NotXrpc(f"{task.pds} answers {row.rkey} when asked for {rkey}", 200)
+            raise NotAtproto(f"{task.pds} answers {row.rkey} when asked for {rkey}", 200)
         _keep(listing, spool, collection, [row])
 
     async def _collection(self, order: Order, listing: Listing, spool: Spool, collection: str) -> None:
@@ -123,7 +123,7 @@ class ListStrategy:
             if following is None:
                 return
             if not is_new:
-                raise NotXrpc(f"{pds}: a page of {collection} holds nothing new", 200)
+                raise NotAtproto(f"{pds}: a page of {collection} holds nothing new", 200)
             newest_first = newest_first and _descends(last, found)
             last, cursor = found[-1].rkey, following
             if may_jump and newest_first and following == last:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import assert_never
 
+import orjson
+
 from messaging.names import Names
 from messaging.task_stream import Task, TaskStream
 from messaging.transactions import TransactionalPublisher
@@ -26,6 +28,7 @@ from stream_workers.fetch.ending import (
     Ending,
     Failed,
     Fetched,
+    GivenUp,
     Requeued,
     Retry,
     Unchanged,
@@ -122,6 +125,10 @@ class Settler:
                 self._outcome(publisher, self._of_failure(task, ending.status, ending))
                 if ending.status == "failed":
                     self._dead_letter(publisher, task, ending)
+            case GivenUp():
+                self._outcome(publisher, self._of_failure(task, "failed", ending))
+                if ending.accounts is not None:
+                    self._host_letter(publisher, task, ending)
             case Retry():
                 due = self._now() + timedelta(seconds=ending.delay)
                 self._outcome(publisher, self._of_failure(task, "retrying", ending))
@@ -205,7 +212,9 @@ class Settler:
             fetched_at=self._now(),
         )
 
-    def _of_failure(self, task: DidTask, status: OutcomeStatus, ending: Failed | Retry) -> RepoOutcome:
+    def _of_failure(
+        self, task: DidTask, status: OutcomeStatus, ending: Failed | Retry | GivenUp
+    ) -> RepoOutcome:
         return self._outcome_of(
             task,
             status,
@@ -249,6 +258,21 @@ class Settler:
             at=self._now(),
         )
         publisher.publish(self._names.deadletter, task.did, letter.encode())
+
+    def _host_letter(self, publisher: TransactionalPublisher, task: DidTask, ending: GivenUp) -> None:
+        """One for all accounts of a job at a host; `outcomes` names them, under the same reason."""
+        since = datetime.fromtimestamp(ending.failing_since, UTC)
+        letter = DeadLetter(
+            stage="fetch",
+            error_type=ending.error_type,
+            reason=ending.reason,
+            detail=ending.detail,
+            job_id=task.job_id,
+            host=task.pds,
+            payload=orjson.dumps({"accounts": ending.accounts, "failing_since": since}).decode(),
+            at=self._now(),
+        )
+        publisher.publish(self._names.deadletter, task.pds, letter.encode())
 
     def _unreadable(self, publisher: TransactionalPublisher, work: Work, ending: Unreadable) -> None:
         letter = DeadLetter(

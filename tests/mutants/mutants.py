@@ -21,6 +21,13 @@ BOOK = "stream_workers/tracker/book.py"
 TRACKER = "stream_workers/tracker/tracker.py"
 PLANNER = "producers/planner.py"
 CHUNK = "producers/chunk.py"
+DRAFT = "producers/draft.py"
+SEEN = "producers/seen.py"
+LISTED = "producers/sources/listed.py"
+HOSTS = "producers/sources/hosts.py"
+S3_SOURCE = "producers/sources/s3.py"
+JOB_SOURCE = "producers/sources/job.py"
+SCOPE = "schemas/scope.py"
 CHAIN = "sinks/chain.py"
 PROGRESS = "sinks/progress.py"
 COMMITS = "sinks/commits.py"
@@ -29,6 +36,7 @@ WRITER = "sinks/table_writer.py"
 ITEMS = "sinks/items.py"
 REPORTS = "sinks/reports.py"
 ACCOUNTS = "sinks/accounts.py"
+TERMINAL = "messaging/outcomes.py"
 COMPARE = "local/compare.py"
 LEDGER = "local/network/ledger.py"
 RATE_WINDOWS = "stream_workers/rates/windows.py"
@@ -67,6 +75,12 @@ TEST_BOOK = "tests/stream_workers/test_book.py"
 TEST_PLANNER = "tests/producers/test_planner.py"
 TEST_PLANNER_KILLED = "tests/producers/test_planner_killed.py"
 TEST_CHUNK = "tests/producers/test_chunk.py"
+TEST_JOB_PLAN = "tests/producers/test_job_plan.py"
+TEST_LISTS = "tests/producers/sources/test_lists.py"
+TEST_HOSTS = "tests/producers/sources/test_hosts.py"
+TEST_S3 = "tests/producers/sources/test_s3.py"
+TEST_JOB = "tests/producers/sources/test_job.py"
+TEST_SCOPE = "tests/schemas/test_scope.py"
 TEST_CHAIN = "tests/sinks/test_chain.py"
 TEST_PROGRESS = "tests/sinks/test_progress.py"
 TEST_COMMITS = "tests/sinks/test_commits.py"
@@ -333,6 +347,77 @@ MUTANTS: tuple[Mutant, ...] = (
         "        mixed.append(host.popleft())\n        if len(host) > 1:\n",
         (TEST_CHUNK,),
     ),
+    # Sources and the accounts met
+    Mutant(
+        "accounts of a chunk that was never committed count as met",
+        SEEN,
+        "DELETE FROM seen WHERE chunk > ?",
+        "DELETE FROM seen WHERE chunk > ? + 1",
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "another plan's table of accounts met is believed",
+        SEEN,
+        "            if _name_of(table) == wanted:\n",
+        "            if _name_of(table):\n",
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "accounts are met before it is known where they live",
+        DRAFT,
+        '                self._left_out["moved"] += 1\n',
+        '                self._left_out["moved"] += 1\n                self._met.add(entry.account)\n',
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "the first host to list an account keeps the others from it",
+        DRAFT,
+        "            key = account if entry.host is None else (account, entry.host)\n",
+        "            key = account\n",
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "a source that changed is read on",
+        LISTED,
+        "    if reading.place != wanted:\n",
+        "    if reading.place.rows < wanted.rows:\n",
+        (TEST_LISTS,),
+    ),
+    Mutant(
+        "a host's place is that of the page under way",
+        HOSTS,
+        "            host.cursor = following\n",
+        "            host.cursor = host.cursor or following\n",
+        (TEST_HOSTS,),
+    ),
+    Mutant(
+        "the last host of a full page is listed again for ever",
+        HOSTS,
+        "return rows[places[-1] + 1 :] if places else rows",
+        "return rows[places[-1] + 2 :] if places else rows",
+        (TEST_HOSTS,),
+    ),
+    Mutant(
+        "an object that was replaced is read on",
+        S3_SOURCE,
+        "        if found.etag != etag:\n",
+        "        if not found.etag:\n",
+        (TEST_S3,),
+    ),
+    Mutant(
+        "an account's first outcome counts",
+        JOB_SOURCE,
+        "DO UPDATE SET wanted = excluded.wanted",
+        "DO NOTHING",
+        (TEST_JOB,),
+    ),
+    Mutant(
+        "an account that is denied is let in where it is allowed, too",
+        SCOPE,
+        "        if did in self._deny.dids or self._deny.has_host(origin):\n",
+        "        if (did in self._deny.dids or self._deny.has_host(origin)) and self._allow.empty:\n",
+        (TEST_SCOPE,),
+    ),
     # The chain of files
     Mutant(
         "a file overwrites another of its name",
@@ -509,7 +594,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an attempt that is to be repeated has a row",
-        ACCOUNTS,
+        TERMINAL,
         ' and outcome.status != "retrying"',
         "",
         (TEST_REPORTS,),

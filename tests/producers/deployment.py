@@ -24,6 +24,7 @@ from producers.resolve import Resolves
 from schemas.dids import DidTask
 from schemas.errors import IdentityNotFound
 from schemas.job_status import Counts, JobStatus
+from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome, decode_outcome
 from schemas.settings import KafkaSettings, NetworkSettings, Partitions, PlannerSettings, Settings
 
@@ -127,6 +128,12 @@ class Deployment:
             updated_at="2026-01-01T00:00:00Z",
         )
         self._producer.produce(self.names.job_status, said.encode(), job_id.encode())
+        assert self._producer.flush(30) == 0
+
+    def tell(self, topic: str, key: str, *messages: Message) -> None:
+        """Messages of another process."""
+        for message in messages:
+            self._producer.produce(topic, message.encode(), key.encode())
         assert self._producer.flush(30) == 0
 
     def read(self, topic: str) -> list[tuple[str, bytes | None]]:

@@ -108,7 +108,7 @@ async def test_an_error_that_no_attempt_would_mend_is_the_last(place: Place) -> 
         (Corrupted(0, "flipped_byte"), "BlockMismatch"),
         (Corrupted(0, "missing_block"), "BlockMissing"),
         (Corrupted(0, "wrong_signature"), "SignatureInvalid"),
-        (HiddenLimit(0, per_second=0), "RateLimited"),
+        (HiddenLimit(0, limit=0), "RateLimited"),
     ],
 )
 async def test_what_is_never_listed_instead(place: Place, fault: Fault, reason: str) -> None:

@@ -169,7 +169,7 @@ async def test_one_that_never_rests_is_tried_again_later(place: Place) -> None:
         (Unavailable(0, "deactivated"), Failed, "RepoDeactivated"),
         (Unavailable(0, "not_found"), Failed, "RepoNotFound"),
         (ServerError(account=0), Retry, "UnexpectedResponse"),
-        (HiddenLimit(0, per_second=0), Retry, "RateLimited"),
+        (HiddenLimit(0, limit=0), Retry, "RateLimited"),
         (HostDown(0), Retry, "HostUnreachable"),
         (Moved(0, to_host=1), Requeued, ""),
     ],
@@ -337,7 +337,7 @@ async def test_pages_that_lead_nowhere(place: Place, page: dict[str, Any]) -> No
     pages.page = lambda cursor: page  # type: ignore[method-assign]
     ending = await go_to(place, pages)
     assert isinstance(ending, Retry)
-    assert ending.reason == "NotXrpc"
+    assert ending.reason == "NotAtproto"
     assert len(pages.asked) <= 2
 
 
