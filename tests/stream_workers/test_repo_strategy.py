@@ -56,7 +56,7 @@ async def test_a_compressed_repository(place: Place) -> None:
     [
         (CAR[: len(CAR) // 2], "CarTruncated", 1),
         (CAR[:30], "CarTruncated", 1),
-        (b"", "NotXrpc", 1),
+        (b"", "NotAtproto", 1),
         (CAR[: last_block(CAR)], "BlockMissing", 3),
     ],
 )
