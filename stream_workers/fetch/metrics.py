@@ -47,8 +47,8 @@ RECORDS = CounterOf(
 )
 KEPT = CounterOf(
     "skyfill_kept_downloads_total",
-    "Downloads that were proven but not published, since their partition went away: `used` when it came back, "
-    "or `dropped`.",
+    "Downloads that were proven but not published, since their partition went away: `used` when it came "
+    "back, or `dropped`.",
     "Moves only when workers come and go.",
     ("result",),
 )

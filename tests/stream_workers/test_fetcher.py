@@ -208,3 +208,23 @@ async def test_a_bug_costs_one_account_and_not_the_worker(place: Place) -> None:
         "ZeroDivisionError",
     )
     assert place.budget.used == 0
+
+
+async def test_what_could_not_be_published_is_not_downloaded_twice(place: Place) -> None:
+    """Its partition went away after the download, and comes back; the third go is another day's."""
+    fetcher, task = place.fetcher, place.task()
+    spec = job_spec("job", processing={"requests_per_second": 1000})
+    messages = []
+    for downloads in (1, 1, 2):
+        ending = await fetcher.fetch(task, spec, Selection(spec.backfill), place.limiter)
+        assert isinstance(ending, Fetched)
+        assert place.network.ledger.count(did=task.did, method="com.atproto.sync.getRepo") == downloads
+        assert ending.messages is not None
+        messages.append(len(ending.messages))
+        if len(messages) == 1:
+            fetcher.keep(task, ending)
+        else:
+            ending.spool.close()
+    assert messages == [messages[0]] * 3
+    fetcher.close()
+    assert place.budget.used == 0
