@@ -45,7 +45,7 @@ from stream_workers.fetch.ending import (
 )
 from stream_workers.fetch.kept import KeptDownloads
 from stream_workers.fetch.list_strategy import ListStrategy
-from stream_workers.fetch.moves import moved_or_gone
+from stream_workers.fetch.moves import moved_or_gone, within_scope
 from stream_workers.fetch.order import FetchStrategy, Means, Order, Refusals
 from stream_workers.fetch.repo_strategy import RepoStrategy
 from stream_workers.fetch.selection import Selection
@@ -92,7 +92,7 @@ class Fetcher:
         started = self._clock()
         processing = spec.backfill.processing
         try:
-            ending = await self._go(task, processing, selection, limiter)
+            ending = within_scope(await self._go(task, processing, selection, limiter), task, spec)
         except HostPaused as pause:
             return Waiting(pause.until)
         except (BlockMissing, CarTruncated, XrpcError, IdentityUnreachable) as error:

@@ -1,7 +1,7 @@
 """Repositories that were downloaded and proven, but not published, since their partition went away meanwhile.
 
 A partition often comes back, when workers come and go: then the same download is not made twice. What is
-kept is proven anew when it is used, and not kept for long, so that nothing old is taken for what there is now.
+kept is proven anew when it is used, and not kept for long: nothing old is taken for the present state.
 """
 
 from __future__ import annotations

@@ -228,3 +228,19 @@ async def test_what_could_not_be_published_is_not_downloaded_twice(place: Place)
     assert messages == [messages[0]] * 3
     fetcher.close()
     assert place.budget.used == 0
+
+
+@pytest.mark.parametrize(("denied", "status"), [(0, "requeued"), (1, "skipped")])
+async def test_an_account_that_moved_out_of_the_scope_is_not_followed(
+    place: Place, denied: int, status: str
+) -> None:
+    await place.network.inject(Moved(0, to_host=1))
+    task, hosts = place.task(), place.network.hosts
+    spec = job_spec("job", scope={"deny": {"hosts": [hosts[denied]]}})
+    ending = await place.fetcher.fetch(task, spec, Selection(spec.backfill), place.limiter)
+    if status == "requeued":
+        assert isinstance(ending, Requeued)
+        assert ending.task.pds == hosts[1]
+    else:
+        assert isinstance(ending, Failed)
+        assert (ending.status, ending.error_type) == ("skipped", "scope_violation")
