@@ -34,6 +34,8 @@ async def _run(settings: Settings) -> None:
         user_agent=network.user_agent,
         allow_private_hosts=network.allow_private_hosts,
         observer=metrics.http,
+        timeout=settings.worker.silence_seconds,
+        connect_timeout=settings.worker.connect_seconds,
     ) as client:
         resolver = Resolver(
             client,

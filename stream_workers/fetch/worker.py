@@ -224,10 +224,6 @@ class FetchWorker:
             spec = self._jobs.spec(job_id)
             if spec is not None and spec.state == "cancelled":
                 self._schedule.hasten(job_id)
-        for job_id in changed:
-            spec = self._jobs.spec(job_id)
-            if spec is not None and spec.state == "cancelled":
-                self._hosts.abandon(job_id)
         if changed:
             self._schedule.look_again()
         self._wake.set()
@@ -238,6 +234,7 @@ class FetchWorker:
             now = time.time()
             while work := self._schedule.next_work(now):
                 self._begin(work)
+            self._abandon_cancelled()
             for work, ending in self._clearing.look(now):
                 self._start(work, self._settle(work, ending))
             for host in self._hosts.due(now):
@@ -248,6 +245,13 @@ class FetchWorker:
                 await asyncio.wait_for(self._wake.wait(), pause)
             except TimeoutError:
                 continue
+
+    def _abandon_cancelled(self) -> None:
+        """Nobody waits for a host on behalf of a job that was cancelled."""
+        for job_id in {work.did_task.job_id for work in self._running}:
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state == "cancelled":
+                self._hosts.abandon(job_id)
 
     def _begin(self, work: Work) -> None:
         spec = self._jobs.spec(work.did_task.job_id)
