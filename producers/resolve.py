@@ -53,17 +53,18 @@ async def resolve_all(resolver: Resolves, accounts: Iterable[str], concurrency: 
         for account in coming:
             place = len(answers)
             answers.append(None)
-            answers[place] = Resolution(account, await _resolve(resolver, account))
+            answers[place] = Resolution(account, await resolve_one(resolver, account))
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
     return [answer for answer in answers if answer is not None]
 
 
-async def _resolve(resolver: Resolves, account: str) -> Identity | SkyfillError:
+async def resolve_one(resolver: Resolves, account: str, *, fresh: bool = False) -> Identity | SkyfillError:
+    """The account, or why there is none. Never raises what a resolver raised. `fresh`: past what is known."""
     if not (is_did(account) or is_handle(account)):
         return IdentifierInvalid("neither a DID nor a handle")
     try:
-        return await resolver.resolve(account)
+        return await resolver.resolve(account, fresh=fresh)
     except SkyfillError as error:
         return error
     except Exception as error:
