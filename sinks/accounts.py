@@ -10,17 +10,17 @@ import gzip
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import orjson
-from pydantic import ValidationError
 
+from messaging.outcomes import terminal_outcomes
 from messaging.polling import Delivered
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
-from schemas.outcomes import RepoOutcome, decode_outcome
+from schemas.outcomes import RepoOutcome
 
 COLUMNS = (
     "did",
@@ -66,20 +66,35 @@ class _Hashing(io.RawIOBase):
         return self._file.write(data)
 
 
-def write_accounts(file: BinaryIO, job_id: str, outcomes: Iterable[Delivered]) -> Listed:
-    """Writes the job's terminal outcomes, of which each account has exactly one, as gzipped CSV."""
+def replaced_by_replays(job_id: str, outcomes: Iterable[Delivered]) -> dict[str, int]:
+    """Accounts whose outcomes before a replay are replaced by that of the replay, and the replay's number."""
+    replaced: dict[str, int] = {}
+    for outcome in terminal_outcomes(job_id, outcomes):
+        if outcome.replaces is not None:
+            did = outcome.replaces.did
+            replaced[did] = max(replaced.get(did, 0), outcome.replay)
+    return replaced
+
+
+def write_accounts(
+    file: BinaryIO, job_id: str, outcomes: Iterable[Delivered], replaced: Mapping[str, int]
+) -> Listed:
+    """Writes the job's terminal outcomes, of each account the last one, as gzipped CSV.
+
+    `replaced` is what `replaced_by_replays` makes of the same outcomes.
+    """
     listed, hashing = Listed(), _Hashing(file)
     # Neither a time nor a name in the header: the same rows are the same file.
     with gzip.GzipFile("", "wb", 6, cast(BinaryIO, hashing), mtime=0) as packed:
         text = io.TextIOWrapper(packed, "utf-8", newline="")
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
-        for message in outcomes:
-            outcome = _terminal(message, job_id)
-            if outcome is not None:
-                rows.writerow(_row(outcome))
-                listed.accounts += 1
-                listed.by_status[outcome.status] += 1
+        for outcome in terminal_outcomes(job_id, outcomes):
+            if outcome.replay < replaced.get(outcome.did, 0):
+                continue
+            rows.writerow(_row(outcome))
+            listed.accounts += 1
+            listed.by_status[outcome.status] += 1
         text.flush()
         text.detach()
     listed.sha256 = hashing.sha256.hexdigest()
@@ -100,18 +115,6 @@ def summary(spec: JobSpec, status: JobStatus, listed: Listed) -> bytes:
     }
     whole = {**backfill, **said, "accounts": listing}
     return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _terminal(message: Delivered, job_id: str) -> RepoOutcome | None:
-    if message.key != job_id:
-        return None
-    try:
-        outcome = decode_outcome(message.value or b"")
-    except ValidationError:
-        return None  # the tracker set it aside, and did not count it
-    if isinstance(outcome, RepoOutcome) and outcome.job_id == job_id and outcome.status != "retrying":
-        return outcome
-    return None
 
 
 def _row(outcome: RepoOutcome) -> list[Any]:
