@@ -79,8 +79,8 @@ def _enter_repo(ledger: Ledger, outcome: RepoOutcome) -> None:
         _add(counts.dropped, outcome.dropped)
     if outcome.status == "retrying":
         ledger.totals.retrying += outcome.attempt == 1
-    else:
-        ledger.totals.retrying -= outcome.attempt > 1
+    elif outcome.attempt > 1:
+        ledger.totals.retrying = max(0, ledger.totals.retrying - 1)
     if outcome.status in ("unavailable", "failed"):
         _add(ledger.reasons, {outcome.reason or UNKNOWN: 1})
     if outcome.replaces is not None and outcome.status != "retrying":

@@ -134,6 +134,7 @@ def test_the_counts_are_those_of_each_accounts_last_end(
 def test_forged_figures_leave_a_ledger_that_can_be_read(count: int) -> None:
     """Anybody may write to the topic; the next tracker has to be able to go on."""
     forged = again(went("x", "failed", host="https://nowhere.test"), "failed")
-    ledger = booked(plan(1), *[replayed(count)], *[forged] * 5)
+    late = went("y", "completed", attempt=2)
+    ledger = booked(plan(1), *[replayed(count)], *[forged] * 5, late, late)
     assert ledger.replaying == 0
     assert ledger.totals.failed >= 0
