@@ -1,6 +1,6 @@
 # What people type here. `make` alone shows this list.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos mutants bench check format docs lock clean
+.PHONY: help demo up test long chaos mutants bench check format docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,10 +22,13 @@ up: $(VENV)/.runtime ## Start a deployment on this machine and keep it running u
 test: $(VENV)/.dev ## Run all tests, against a real broker, real DynamoDB Local and real PDSs
 ifeq ($(CI)$(NODE),)
 	@echo "There is no Node.js here: the tests against the reference PLC and PDSs are left out."
-	$(BIN)/pytest $(SPREAD) -m "not reference" $(ARGS)
+	$(BIN)/pytest $(SPREAD) -m "not reference and not long" $(ARGS)
 else
-	$(BIN)/pytest $(SPREAD) $(ARGS)
+	$(BIN)/pytest $(SPREAD) -m "not long" $(ARGS)
 endif
+
+long: $(VENV)/.dev ## Run the tests that wait for minutes, such as for the end of a real PDS's window
+	$(BIN)/pytest -m long -s $(ARGS)
 
 chaos: $(VENV)/.dev ## Kill and stop every process in mid-work, and prove that nothing is lost or doubled
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -76,6 +76,19 @@ def to_json(block: bytes) -> tuple[bytes, dict[str, Any]]:
         raise RecordInvalid(f"nested deeper than {MAX_NESTING} levels") from error
 
 
+def from_json(value: Any) -> bytes:
+    """The block of a record that a host listed: the one encoding of what atproto JSON stands for.
+
+    Raises RecordInvalid where there is none (a float, a misused ``$`` key, a number beyond 64 bits); whether
+    a block that comes out is valid atproto data is `to_json`'s to say.
+    """
+    try:
+        block: bytes = cbrrr.encode_dag_cbor(value, atjson_mode=True)
+    except (ValueError, TypeError) as error:
+        raise RecordInvalid(f"JSON that stands for no atproto data: {error}") from error
+    return block
+
+
 def _check(record: Any) -> None:
     for value in _values(record):
         match value:

@@ -22,7 +22,7 @@ from schemas.errors import (
     HostTimeout,
     HostUnknown,
     HostUnreachable,
-    NotXrpc,
+    NotAtproto,
     TlsInvalid,
     UnexpectedResponse,
     XrpcError,
@@ -146,7 +146,7 @@ class Http:
                     return
                 target = _join(response, location)
         message = f"{url} redirects more than {MAX_REDIRECTS} times"
-        raise NotXrpc(message, response.status, response.headers)
+        raise NotAtproto(message, response.status, response.headers)
 
     @asynccontextmanager
     async def _request(
@@ -191,7 +191,7 @@ def _join(response: aiohttp.ClientResponse, location: str) -> URL:
         target.origin()
     except ValueError as error:
         message = f"{response.url} redirects to {location[:200]!r}, which is not the URL of a host"
-        raise NotXrpc(message, response.status, response.headers) from error
+        raise NotAtproto(message, response.status, response.headers) from error
     return target
 
 
@@ -202,18 +202,21 @@ def _errors_of(url: URL, headers: Mapping[str, str] | None) -> Iterator[None]:
         yield
     except XrpcError:
         raise
+    except aiohttp.ConnectionTimeoutError as error:
+        raise HostTimeout(f"{url} took no connection in time", headers, connected=False) from error
     except TimeoutError as error:
         raise HostTimeout(f"{url} did not answer in time", headers) from error
     except aiohttp.ClientConnectorCertificateError as error:
-        raise TlsInvalid(f"{url}: {error}", headers) from error
+        raise TlsInvalid(f"{url}: {error}", headers, connected=False) from error
     except aiohttp.ClientConnectorDNSError as error:
         unknown = error.os_error.errno in _NO_SUCH_NAME
-        raise (HostUnknown if unknown else HostUnreachable)(f"{url}: {error}", headers) from error
+        kind = HostUnknown if unknown else HostUnreachable
+        raise kind(f"{url}: {error}", headers, connected=False) from error
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, net.ForbiddenConnection):
             raise AddressForbidden(f"{url} leads to an address that is not public", headers) from error
-        raise HostUnreachable(f"{url}: {error}", headers) from error
+        raise HostUnreachable(f"{url}: {error}", headers, connected=False) from error
     except aiohttp.ClientResponseError as error:
-        raise NotXrpc(f"{url}: not HTTP: {error.message}", error.status, headers) from error
+        raise NotAtproto(f"{url}: not HTTP: {error.message}", error.status, headers) from error
     except (aiohttp.ClientError, OSError) as error:
         raise HostUnreachable(f"{url}: {error or type(error).__name__}", headers) from error

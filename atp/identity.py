@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -49,6 +49,9 @@ class Mirror(Protocol):
 
     def find(self, did: str) -> Identity | SkyfillError | None:
         """What a DID leads to, private addresses included; None: ask the directory."""
+
+    def find_many(self, dids: Iterable[str]) -> Mapping[str, Identity | SkyfillError]:
+        """The same for many; those to ask the directory for are left out, and so is what is no DID."""
 
 
 class Observer(Protocol):
@@ -116,6 +119,21 @@ class Resolver:
             self._flights[name, fresh] = flight
             flight.add_done_callback(lambda done: self._land((name, fresh), done))
         return await asyncio.shield(flight)  # whoever gives up waiting leaves it to the others
+
+    def known(self, names: Collection[str]) -> dict[str, Identity]:
+        """Those of these DIDs and handles (in lower case) that can be told without asking anybody."""
+        found = {name: identity for name in names if (identity := self._cache.get(name)) is not None}
+        for _ in found:
+            self._tell("cache")
+        if self._mirror is None or len(found) == len(names):
+            return found
+        for did, answer in self._mirror.find_many([name for name in names if name not in found]).items():
+            try:
+                found[did] = self._allowed(answer)
+            except SkyfillError:
+                continue  # `resolve` will say so
+            self._tell("mirror")
+        return found
 
     def _land(self, flight: tuple[str, bool], done: asyncio.Task[Identity]) -> None:
         del self._flights[flight]

@@ -62,11 +62,11 @@ class Leaves(NamedTuple):
 class Walk:
     """The leaves of a tree in the order of their keys, neighbours together, each checked before it is given.
 
-    ``load`` gives a node's block, or raises BlockMissing. Layers count down to zero, so the walk ends
-    whatever the blocks say. Iterate once; raises MstError's subclasses.
+    ``load`` gives a node's block, or None to leave its subtree out, or raises BlockMissing. Layers count down
+    to zero, so the walk ends whatever the blocks say. Iterate once; raises MstError's subclasses.
     """
 
-    def __init__(self, root: bytes, load: Callable[[bytes], bytes]) -> None:
+    def __init__(self, root: bytes, load: Callable[[bytes], bytes | None]) -> None:
         self._root, self._load = root, load
         self.nodes: set[bytes] = set()
         """The CIDs of all nodes met so far. None of them may be a record's: see ``record_is_node``."""
@@ -82,10 +82,12 @@ class Walk:
             if item.cid in seen:
                 raise MstCycle(f"node {cid.to_text(item.cid)} is reached twice")
             seen.add(item.cid)
-            pending.extend(_expand(_parse(self._load(item.cid)), item))
+            block = self._load(item.cid)
+            if block is not None:
+                pending.extend(_expand(_parse(block), item))
 
 
-def walk(root: bytes, load: Callable[[bytes], bytes]) -> Tree:
+def walk(root: bytes, load: Callable[[bytes], bytes | None]) -> Tree:
     """Walk the whole tree under the CID ``root`` and check it, as ``Walk`` does."""
     steps, tree = Walk(root, load), Tree([], [])
     for keys, records in steps:

@@ -105,24 +105,24 @@ class PlcMirror:
         self._db.close()
 
     def find(self, did: str) -> Answer | None:
-        """What is known of a DID; None: ask the directory.
+        """What is known of a DID; None: ask the directory. See `find_many`."""
+        return self.find_many([did]).get(did)
+
+    def find_many(self, dids: Iterable[str]) -> dict[str, Answer]:
+        """What is known of these DIDs; those to ask the directory for are left out.
 
         A mirror that is more than MOST_AGE behind answers nothing. Private addresses are not refused here. A
         file that can't be read counts as one that knows nothing; a warning is logged.
         """
         try:
-            return self.find_many([did]).get(did)
+            if not self._is_current():
+                return {}
+            return {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
         except DeploymentError as error:
             if time.monotonic() - self._warned > _WARN_SECONDS:
                 self._warned = time.monotonic()
                 _log.warning("the directory is asked instead: %s", error)
-            return None
-
-    def find_many(self, dids: Iterable[str]) -> dict[str, Answer]:
-        """The same for many DIDs; those to ask the directory for are left out. Raises DeploymentError."""
-        if not self._is_current():
             return {}
-        return {did: entry.answer for did, entry in self.entries(dids) if entry.answer is not None}
 
     def entries(self, dids: Iterable[str]) -> Iterator[tuple[str, Entry]]:
         """All that is held of these DIDs, in any order. Raises DeploymentError."""
@@ -135,6 +135,20 @@ class PlcMirror:
                 for key, seq, created, *rest in self._db.execute(f"{_SELECT} IN ({marks})", batch):
                     did = wanted[key]
                     yield did, Entry(seq, created, _answer(did, *rest))
+
+    def walk(self, after: str | None, count: int, *, since: int = 0) -> list[tuple[str, Entry]]:
+        """The next DIDs behind one, in their order, whose last operation is of that time (milliseconds since
+        1970) or later. Raises DeploymentError."""
+        begin = b"" if after is None else packed(after)
+        with told(self.path, "read"):
+            rows = self._db.execute(
+                f"{_SELECT} > ? AND created >= ? ORDER BY did LIMIT ?", (begin, since, count)
+            ).fetchall()
+        found = []
+        for key, seq, created, *rest in rows:
+            did = unpacked(key)
+            found.append((did, Entry(seq, created, _answer(did, *rest))))
+        return found
 
     def age(self) -> float | None:
         """Seconds since all of the log was here; None while nothing is. Raises DeploymentError.
@@ -238,6 +252,11 @@ def told(path: Path, doing: str) -> Iterator[None]:
 def packed(did: str) -> bytes:
     """The 15 bytes of a did:plc."""
     return base64.b32decode(did[8:].upper())
+
+
+def unpacked(key: bytes) -> str:
+    """The did:plc of its 15 bytes."""
+    return f"did:plc:{base64.b32encode(key).decode().lower()}"
 
 
 def columns(answer: Answer | None) -> tuple[State, str | None, str | None, str | None]:

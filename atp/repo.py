@@ -8,10 +8,11 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from atp import cid, commit, dagcbor, keys, mst, syntax
 from atp.car import Buffer, Car
+from atp.keys import PublicKey
 from schemas.errors import BlockMissing, IdentityIncomplete, RecordInvalid, SignatureInvalid
 
 _CHUNK_KEYS = 1024
@@ -30,13 +31,26 @@ class Record(NamedTuple):
 
 
 class BrokenRecord(NamedTuple):
-    """A record that is in its place, signed for, but not valid atproto data. ``raw`` is its block."""
+    """A record that is in its place but not valid atproto data. ``raw`` is its block, or the JSON of one that
+    was listed."""
 
     collection: str
     rkey: str
     cid: str
     reason: str
     raw: bytes
+    mismatch: bool = False  # listed under a CID that is not its own
+
+
+class Records(Protocol):
+    """An account's records, all proven in the same way."""
+
+    did: str
+    rev: str
+    proof: Literal["commit", "cid"]
+
+    def records(self, wanted: Callable[[str, str], bool] | None = None) -> Iterator[Record | BrokenRecord]:
+        """The records, in the order of the keys; only those for which ``wanted(collection, rkey)``."""
 
 
 class Repo:
@@ -47,6 +61,7 @@ class Repo:
 
     def __init__(self, head: commit.Commit, car: Car, contents: _Contents) -> None:
         """Take what ``read`` has proven."""
+        self.proof: Literal["commit", "cid"] = "commit"
         self.did = head.did
         self.rev = head.rev  # "" for a commit of version 2 without rev
         self.commit = cid.to_text(car.root)
@@ -80,18 +95,9 @@ class Repo:
                 continue
             if collection not in nsids:
                 nsids[collection] = syntax.is_nsid(collection)
-            yield self._record(collection, rkey, block, nsids[collection] and syntax.is_rkey(rkey))
-
-    def _record(self, collection: str, rkey: str, block: int, key_is_valid: bool) -> Record | BrokenRecord:
-        record_cid, raw = cid.to_text(self._car.cid(block)), self._car.data(block)
-        try:
-            if not key_is_valid:
-                raise RecordInvalid("the key is not a valid collection and rkey")
-            json, value = dagcbor.to_json(raw)
-        except RecordInvalid as error:
-            return BrokenRecord(collection, rkey, record_cid, str(error), raw)
-        created_at = value.get("createdAt")
-        return Record(collection, rkey, record_cid, json, created_at if isinstance(created_at, str) else None)
+            key_is_valid = nsids[collection] and syntax.is_rkey(rkey)
+            record_cid = cid.to_text(self._car.cid(block))
+            yield record_of(collection, rkey, record_cid, self._car.data(block), key_is_valid=key_is_valid)
 
 
 def read(car: Buffer, did: str, signing_key: str, *, now: float | None = None) -> Repo:
@@ -100,13 +106,32 @@ def read(car: Buffer, did: str, signing_key: str, *, now: float | None = None) -
     ``car`` is a whole CAR file, ``signing_key`` the account's key as did:key, ``now`` the time in
     seconds since 1970 (the clock's, if None). Raises RepoError's subclasses.
     """
-    try:
-        key = keys.from_did_key(signing_key)
-    except IdentityIncomplete as error:
-        raise SignatureInvalid(f"no key to check the signature with: {error}") from error
+    key = key_of(signing_key)
     blocks = Car(car)
     head = commit.parse(blocks.block(blocks.root), did, key, time.time() if now is None else now)
     return Repo(head, blocks, _Contents(mst.Walk(head.data, blocks.block), blocks))
+
+
+def key_of(signing_key: str) -> PublicKey:
+    """The key of a did:key, for a commit. Raises SignatureInvalid: without it no signature holds."""
+    try:
+        return keys.from_did_key(signing_key)
+    except IdentityIncomplete as error:
+        raise SignatureInvalid(f"no key to check the signature with: {error}") from error
+
+
+def record_of(
+    collection: str, rkey: str, record_cid: str, block: bytes, *, key_is_valid: bool
+) -> Record | BrokenRecord:
+    """A record from its block, whichever way the block came."""
+    try:
+        if not key_is_valid:
+            raise RecordInvalid("the key is not a valid collection and rkey")
+        json, value = dagcbor.to_json(block)
+    except RecordInvalid as error:
+        return BrokenRecord(collection, rkey, record_cid, str(error), block)
+    created_at = value.get("createdAt")
+    return Record(collection, rkey, record_cid, json, created_at if isinstance(created_at, str) else None)
 
 
 class _Contents:

@@ -22,8 +22,9 @@ from aiohttp.abc import AbstractResolver
 
 from atp.http import Http, Params, Response
 from schemas.errors import (
-    NotXrpc,
+    NotAtproto,
     RateLimited,
+    RecordNotFound,
     RepoDeactivated,
     RepoNotFound,
     RepoSuspended,
@@ -60,7 +61,7 @@ class Download:
     """A repository on its way: iterate over it for the chunks of its CAR.
 
     The iteration raises HostUnreachable where the connection is cut short, HostTimeout where it stalls or
-    trickles, NotXrpc where nothing comes at all.
+    trickles, NotAtproto where nothing comes at all.
     """
 
     def __init__(self, response: Response, limit: int) -> None:
@@ -75,7 +76,7 @@ class Download:
             empty = False
             yield chunk
         if empty:
-            raise NotXrpc(f"{self._response.url} answers nothing", self.status, self.headers)
+            raise NotAtproto(f"{self._response.url} answers nothing", self.status, self.headers)
 
 
 class Observer(Protocol):
@@ -144,7 +145,7 @@ class Client:
             return Answer(orjson.loads(body), response.headers)
         except orjson.JSONDecodeError as error:
             message = f"{response.url} does not answer JSON: {error}"
-            raise NotXrpc(message, response.status, response.headers) from error
+            raise NotAtproto(message, response.status, response.headers) from error
 
     async def get_bytes(self, url: str, params: Params | None = None, *, trusted: bool = False) -> Answer:
         """GET a body as it is, at most 32 MiB. Raises XrpcError's subclasses."""
@@ -165,7 +166,7 @@ class Client:
         """
         answer = await self.get_json(_method_url(host, method), params, trusted=trusted)
         if not isinstance(answer.body, dict):
-            raise NotXrpc(f"{host}: {method} answers no JSON object", 200, answer.headers)
+            raise NotAtproto(f"{host}: {method} answers no JSON object", 200, answer.headers)
         return answer
 
     @asynccontextmanager
@@ -181,14 +182,14 @@ class Client:
         """Download a repository's CAR: ``async with client.get_repo(…) as download``, then iterate.
 
         ``since`` is a rev, for the difference to it. ``limit`` in bytes and ``total`` in seconds bound
-        the whole. Raises XrpcError's subclasses; NotXrpc for a page or JSON instead of a CAR.
+        the whole. Raises XrpcError's subclasses; NotAtproto for a page or JSON instead of a CAR.
         """
         params = {"did": did} if since is None else {"did": did, "since": since}
         url = _method_url(pds, "com.atproto.sync.getRepo")
         async with self._get(url, params, trusted=False, total=total) as response:
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if kind.startswith("text/") or kind == "application/json":
-                raise NotXrpc(f"{response.url} answers {kind}, no CAR", response.status, response.headers)
+                raise NotAtproto(f"{response.url} answers {kind}, no CAR", response.status, response.headers)
             yield Download(response, limit)
 
     async def list_records(
@@ -212,6 +213,11 @@ class Client:
             params["reverse"] = "true"
         answer = await self.query(pds, "com.atproto.repo.listRecords", params)
         return _checked(answer, "com.atproto.repo.listRecords", records=list)
+
+    async def get_record(self, pds: str, did: str, collection: str, rkey: str) -> Answer:
+        """One record: ``body["uri"]``, ``["cid"]``, ``["value"]``. Raises RecordNotFound and XrpcError."""
+        params = {"repo": did, "collection": collection, "rkey": rkey}
+        return await self.query(pds, "com.atproto.repo.getRecord", params)
 
     async def get_latest_commit(self, pds: str, did: str) -> Answer:
         """The head of a repository: ``body["cid"]`` and ``body["rev"]``. Raises XrpcError's subclasses."""
@@ -300,7 +306,7 @@ def _checked(answer: Answer, method: str, **fields: type) -> Answer:
     for name, kind in fields.items():
         if not isinstance(answer.body.get(name), kind):
             message = f"{method} answers without a usable field {name!r}"
-            raise NotXrpc(message, 200, answer.headers)
+            raise NotAtproto(message, 200, answer.headers)
     return answer
 
 
@@ -315,7 +321,9 @@ async def _error_of(response: Response) -> XrpcError:
             return _REPO_STATES[name](text, response.headers)
         if name == "InvalidRequest" and message.startswith(_UNKNOWN_REPO):
             return RepoNotFound(text, response.headers)
-    kind = UnexpectedResponse if name else NotXrpc
+        if name == "RecordNotFound":
+            return RecordNotFound(text, response.status, response.headers)
+    kind = UnexpectedResponse if name else NotAtproto
     return kind(text, response.status, response.headers)
 
 

@@ -161,8 +161,8 @@ def retry(
 
 
 def _light(letter: DeadLetter) -> DeadLetter:
-    """Without what may be large; that there was a payload stays."""
-    return letter.model_copy(update={"block": None, "payload": letter.payload and "…"})
+    """Without what may be large."""
+    return letter.model_copy(update={"block": None, "payload": None})
 
 
 def _letters(

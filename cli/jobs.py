@@ -12,7 +12,7 @@ from cli.console import canvas, err, out, table
 from cli.logs import log_nothing, log_to_stderr
 from cli.settings import Data, connected_settings
 from cli.signals import stop_on_signals
-from cli.summary import exit_code
+from cli.summary import exit_code, left_out_text
 from cli.watch import WatchDisplay, rates_text
 from messaging.control import StatusBoard, send_command
 from messaging.rates_board import RatesBoard
@@ -158,7 +158,7 @@ def _line(job: JobStatus) -> str:
     )
     if job.replaying:
         text += f"; {job.replaying:,} of those that failed are being tried again"
-    return f"{text}; {job.detail}" if job.detail else text
+    return "; ".join(part for part in (text, left_out_text(job), job.detail) if part)
 
 
 def _submit(settings: Settings, config: Path, job_id: str | None) -> str:

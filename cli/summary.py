@@ -28,6 +28,13 @@ def exit_code(status: JobStatus) -> int:
     return EXIT_CODES.get(status.status, 1)
 
 
+def left_out_text(status: JobStatus) -> str:
+    """What the source held beside accounts of the job; empty where that was nothing."""
+    counts = sorted(status.left_out.items())
+    listed = ", ".join(f"{number:,} {reason}" for reason, number in counts)
+    return f"left out of the source: {listed}" if listed else ""
+
+
 def print_summary(console: Console, result: Result, backfill: Backfill, logs: Path) -> None:
     """Tables by outcome, record type and host, then rates and places."""
     status = result.status
@@ -125,9 +132,11 @@ def _remarks(result: Result) -> list[str]:
         dropped = ", ".join(
             f"{number:,} by {reason}" for reason, number in sorted(status.totals.dropped.items())
         )
-        lines.append(f"left out: {dropped}")
+        lines.append(f"records left out: {dropped}")
     if status.duplicates:
         lines.append(f"{status.duplicates:,} entries of the source named an account again and were ignored")
+    if left_out := left_out_text(status):
+        lines.append(left_out)
     if status.totals.failed or status.totals.dropped.get("invalid"):
         lines.append(
             f"while `skyfill up` runs, `skyfill deadletter list --job {result.job_id}` tells what failed and "

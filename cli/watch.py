@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.console import table
+from cli.summary import left_out_text
 from cli.words import span
 from schemas.job_status import JobStatus
 from schemas.rates import JobRates, RateWindow
@@ -56,8 +57,7 @@ class WatchDisplay:
         """The whole display."""
         self._spinner.update(text=Text.assemble((job.job_id, "bold"), f"  {job.status}"))
         parts: list[RenderableType] = [self._spinner, _bar(job, rates), _accounts(job)]
-        if job.detail:
-            parts.append(Text(job.detail))
+        parts += [Text(said) for said in (left_out_text(job), job.detail) if said]
         if rates is None:
             if not _at_rest(job):
                 parts.append(Text(NO_RATES, style="yellow"))

@@ -112,7 +112,7 @@ def metrics_reference() -> str:
 
 def hosts_reference() -> str:
     """`docs/hosts.md`: what odd hosts answer, and what follows for an account's task."""
-    about = {"host": "the host", "account": "the account", "budget": "the host's budget"}
+    about = {"host": "the host", "account": "the account", "pace": "the pace", "rules": "our own rules"}
     lines = [
         "# What hosts answer",
         "",

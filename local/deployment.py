@@ -169,6 +169,7 @@ class Deployment:
             "SKYFILL_NETWORK__PLC_URL": settings.network.plc_url,
             "SKYFILL_NETWORK__RELAY_URL": settings.network.relay_url,
             "SKYFILL_NETWORK__ALLOW_PRIVATE_HOSTS": str(settings.network.allow_private_hosts).lower(),
+            "SKYFILL_WORKER__HOST_GIVE_UP_SECONDS": str(settings.worker.host_give_up_seconds),
             "SKYFILL_DATA_DIR": str(settings.data_dir.absolute()),
             "SKYFILL_LOG_LEVEL": settings.log_level,
             "SKYFILL_METRICS__HOST": settings.metrics.host,
@@ -179,6 +180,8 @@ class Deployment:
         env["SKYFILL_NETWORK__PLC_MIRROR"] = str(mirror.absolute()) if mirror else "null"
         if settings.network.handle_url:
             env["SKYFILL_NETWORK__HANDLE_URL"] = settings.network.handle_url
+        if settings.s3.endpoint_url:
+            env["SKYFILL_S3__ENDPOINT_URL"] = settings.s3.endpoint_url
         if settings.dynamodb.endpoint_url:
             env["SKYFILL_DYNAMODB__ENDPOINT_URL"] = settings.dynamodb.endpoint_url
         return env

@@ -7,6 +7,7 @@ web server inside, is configured directly: the same parts, bound to 127.0.0.1, a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -14,14 +15,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.folder_lock import folder_lock
 from local.java import JarCache, java_command, load_program
-from local.ports import HOST, choose_ports, load_ports, port_is_free, save_ports
+from local.ports import HOST
 from local.process import ChildProcess
-from schemas.errors import LocalServerError
+from local.server import EmbeddedServer
 
 READY_SECONDS = 60
-PORT_ATTEMPTS = 3
 
 # What com.amazonaws.services.dynamodbv2.local.main.ServerRunner of version 2.6.1 builds from
 # "-sharedDb -dbPath FOLDER", but for the connector's host. The arguments of LocalDynamoDBRequestHandler: 0,
@@ -61,9 +60,11 @@ JETTY_CONFIGURATION = """\
 """
 
 
-class EmbeddedDynamoDB:
-    """DynamoDB Local over ``data_dir``. All credentials and regions see the same tables. ``start`` and
-    ``stop`` may run in different event loops, both in the main thread. May be started again after a stop."""
+class EmbeddedDynamoDB(EmbeddedServer):
+    """DynamoDB Local over ``data_dir``. All credentials and regions see the same tables."""
+
+    title = "DynamoDB Local"
+    port_names = ("dynamodb",)
 
     def __init__(
         self,
@@ -78,65 +79,28 @@ class EmbeddedDynamoDB:
         """``port`` is by default the last one, or any free one; ``log`` is by default ``dynamodb.log`` in
         the data folder. ``in_memory`` forgets the tables at the end; on disk, every item waits
         for an fsync."""
-        self.data_dir = data_dir
-        self.log = log or data_dir / "dynamodb.log"
-        self._port = port
+        super().__init__(data_dir, port=port, log=log or data_dir / "dynamodb.log")
         self._heap_mb = heap_mb
         self._in_memory = in_memory
         self._jars = jars or JarCache()
-        self._process: ChildProcess | None = None
+        self._program = Path()
 
-    @property
-    def process(self) -> ChildProcess | None:
-        """The server's process, None before the first start."""
-        return self._process
+    async def _prepare(self) -> None:
+        """The first start of all downloads the jars."""
+        self._program = await asyncio.to_thread(self._jars.fetch, load_program("dynamodb"))
 
-    async def start(self) -> str:
-        """Start the server and wait until it answers; its endpoint, ``http://127.0.0.1:PORT``.
-
-        One that still runs is stopped first. The first start of all downloads the jars. Raises
-        LocalServerError.
-        """
-        await self.stop()
-        folder = await asyncio.to_thread(self._jars.fetch, load_program("dynamodb"))
-        tables = (self.data_dir / "tables").absolute()
-        tables.mkdir(parents=True, exist_ok=True)
-        async with folder_lock(self.data_dir) as lock:
-            for attempt in range(1, PORT_ATTEMPTS + 1):
-                port = self._choose_port()
-                try:
-                    await self._launch(folder, tables, port, lock)
-                except LocalServerError:
-                    # Somebody took the port between our look and the server's bind: look again.
-                    if self._port is not None or port_is_free(port) or attempt == PORT_ATTEMPTS:
-                        raise
-                    continue
-                break
-        save_ports(self.data_dir / "ports.json", {"dynamodb": port})
-        return endpoint_url(port)
-
-    async def stop(self) -> None:
-        """Stop the server. Does nothing if it isn't running."""
-        if self._process is not None:
-            await self._process.stop(grace=10)
+    def _address(self, ports: Mapping[str, int]) -> str:
+        return endpoint_url(ports["dynamodb"])
 
     def _folder(self, tables: Path) -> str:
         if self._in_memory:
             return '<Arg type="java.lang.String"/>'
         return f'<Arg type="java.lang.String">{escape(str(tables))}</Arg>'
 
-    def _choose_port(self) -> int:
-        remembered = load_ports(self.data_dir / "ports.json")
-        if self._port is not None:
-            if not port_is_free(self._port):
-                raise LocalServerError(
-                    f"DynamoDB Local can't listen on port {self._port}: another program does. "
-                    "Stop that one or choose another port."
-                )
-            remembered["dynamodb"] = self._port
-        return choose_ports(["dynamodb"], remembered)["dynamodb"]
-
-    async def _launch(self, folder: Path, tables: Path, port: int, lock: int) -> None:
+    async def _launch(self, ports: Mapping[str, int], lock: int) -> None:
+        folder, port = self._program, ports["dynamodb"]
+        tables = (self.data_dir / "tables").absolute()
+        tables.mkdir(parents=True, exist_ok=True)
         configuration = self.data_dir / "jetty.xml"
         configuration.write_text(
             JETTY_CONFIGURATION.format(

@@ -10,19 +10,19 @@ import asyncio
 import base64
 import logging
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from local.folder_lock import folder_lock
 from local.java import JarCache, java_command, load_program
-from local.ports import HOST, choose_ports, load_ports, port_is_free, save_ports
+from local.ports import HOST
 from local.process import ChildProcess
+from local.server import EmbeddedServer
 from schemas.errors import LocalServerError
 
 READY_SECONDS = 90
-PORT_ATTEMPTS = 3
 NODE_ID = 1
 INT_MAX = 2**31 - 1
 
@@ -73,9 +73,12 @@ silent.addHandler(logging.NullHandler())
 silent.propagate = False
 
 
-class EmbeddedKafka:
-    """A broker over ``data_dir``. ``start`` and ``stop`` may run in different event loops (``asyncio.run``
-    serves synchronous callers), both in the main thread. May be started again after a stop."""
+class EmbeddedKafka(EmbeddedServer):
+    """A broker over ``data_dir``; its address are the bootstrap servers, ``127.0.0.1:PORT``."""
+
+    title = "Kafka"
+    port_names = ("broker", "controller")
+    stop_seconds = 30.0
 
     def __init__(
         self,
@@ -89,59 +92,21 @@ class EmbeddedKafka:
     ) -> None:
         """``port`` is the broker's (by default the last one, or any free one); ``overrides`` are broker
         settings by Kafka's names; ``log`` is by default ``kafka.log`` in the data folder."""
-        self.data_dir = data_dir
-        self.log = log or data_dir / "kafka.log"
-        self._port = port
+        super().__init__(data_dir, port=port, log=log or data_dir / "kafka.log")
         self._overrides = dict(overrides or {})
         self._heap_mb = heap_mb
         self._jars = jars or JarCache()
-        self._process: ChildProcess | None = None
+        self._folder = Path()
 
-    @property
-    def process(self) -> ChildProcess | None:
-        """The broker's process, None before the first start."""
-        return self._process
+    async def _prepare(self) -> None:
+        """The first start of all downloads the jars."""
+        self._folder = await asyncio.to_thread(self._jars.fetch, load_program("kafka"))
 
-    async def start(self) -> str:
-        """Start the broker and wait until it answers; the bootstrap servers, ``127.0.0.1:PORT``.
-
-        One that still runs is stopped first. The first start of all downloads the jars. Raises
-        LocalServerError.
-        """
-        await self.stop()
-        folder = await asyncio.to_thread(self._jars.fetch, load_program("kafka"))
-        async with folder_lock(self.data_dir) as lock:
-            for attempt in range(1, PORT_ATTEMPTS + 1):
-                ports = self._choose_ports()
-                try:
-                    await self._launch(folder, ports, lock)
-                except LocalServerError:
-                    # Somebody took a port between our look and the broker's bind: look again.
-                    stolen = self._port is None and not all(port_is_free(port) for port in ports.values())
-                    if not stolen or attempt == PORT_ATTEMPTS:
-                        raise
-                    continue
-                break
-        save_ports(self.data_dir / "ports.json", ports)
+    def _address(self, ports: Mapping[str, int]) -> str:
         return f"{HOST}:{ports['broker']}"
 
-    async def stop(self) -> None:
-        """Stop the broker cleanly. Does nothing if it isn't running."""
-        if self._process is not None:
-            await self._process.stop(grace=30)
-
-    def _choose_ports(self) -> dict[str, int]:
-        remembered = load_ports(self.data_dir / "ports.json")
-        if self._port is not None:
-            if not port_is_free(self._port):
-                raise LocalServerError(
-                    f"Kafka can't listen on port {self._port}: another program does. "
-                    "Stop that one or choose another port."
-                )
-            remembered["broker"] = self._port
-        return choose_ports(["broker", "controller"], remembered)
-
-    async def _launch(self, folder: Path, ports: dict[str, int], lock: int) -> None:
+    async def _launch(self, ports: Mapping[str, int], lock: int) -> None:
+        folder = self._folder
         properties = self.data_dir / "server.properties"
         properties.write_text(self._properties(ports))
         if not (self.data_dir / "log" / "meta.properties").exists():
@@ -158,7 +123,7 @@ class EmbeddedKafka:
         self._process.start(inherit=[lock])
         await self._process.wait_until(lambda: broker_answers(ports["broker"]), patience=READY_SECONDS)
 
-    def _properties(self, ports: dict[str, int]) -> str:
+    def _properties(self, ports: Mapping[str, int]) -> str:
         settings = {
             **BROKER_SETTINGS,
             "listeners": f"BROKER://{HOST}:{ports['broker']},CONTROLLER://{HOST}:{ports['controller']}",

@@ -26,6 +26,7 @@ from schemas.jobs import JobMessage
 from schemas.settings import Settings
 
 _LOOK_SECONDS = 0.3
+_HOST_GIVE_UP_SECONDS = 600.0
 _REPORT_SECONDS = 300.0
 """A report that can't be written must not hold up the command for ever; the sink's log says why."""
 
@@ -72,7 +73,11 @@ class OneShot:
         """`again` runs a finished job once more, under a new id; `show` is called several times a second."""
         kinds = sink_kinds(storage.type for storage in backfill.storage)
         self.deployment = Deployment(
-            settings, workers=workers, sinks=kinds, local_dynamodb=local_dynamodb, report=self._tell
+            impatient(settings),
+            workers=workers,
+            sinks=kinds,
+            local_dynamodb=local_dynamodb,
+            report=self._tell,
         )
         self._backfill, self._again, self._show = backfill, again, show
         self._kinds = kinds
@@ -191,6 +196,14 @@ class OneShot:
         seconds = time.monotonic() - self._started
         restarts = supervisor.restarts() if supervisor else 0
         return Result(self._job_id, status, found_final, resumed, seconds, restarts)
+
+
+def impatient(settings: Settings) -> Settings:
+    """Somebody waits for the end: a host that is down is given up sooner, unless the settings say when."""
+    if "host_give_up_seconds" in settings.worker.model_fields_set:
+        return settings
+    worker = settings.worker.model_copy(update={"host_give_up_seconds": _HOST_GIVE_UP_SECONDS})
+    return settings.model_copy(update={"worker": worker})
 
 
 def job_id_of(backfill: Backfill) -> str:

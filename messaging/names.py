@@ -68,6 +68,10 @@ class Names:
         return f"{self.prefix}rates"
 
     @property
+    def hosts(self) -> str:
+        return f"{self.prefix}hosts"
+
+    @property
     def planner_group(self) -> str:
         return f"{self.prefix}planner"
 

@@ -15,7 +15,7 @@ from schemas.errors import DeploymentError
 from schemas.settings import KafkaSettings
 
 _BATCH = 1000
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
 
 
 def scan(

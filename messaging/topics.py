@@ -69,6 +69,7 @@ def topics(kafka: KafkaSettings) -> list[Topic]:
         Topic(names.ledger, parts.outcomes, _COMPACTED | large),
         Topic(names.job_status, parts.outcomes, _COMPACTED | large),
         Topic(names.repos, parts.repos, _COMPACTED),
+        Topic(names.hosts, parts.dids, _COMPACTED),
         Topic(names.rates, parts.outcomes, {"retention.ms": str(_DAY)}),
     ]
 

@@ -7,14 +7,14 @@ stand in the way of the others'.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from atp.identity import Identity
 from atp.syntax import is_handle
 from messaging.names import Names
-from producers.resolve import Resolution
+from producers.sources.base import Entry
 from schemas.deadletter import DeadLetter
 from schemas.dids import DidTask
 from schemas.errors import IdentifierInvalid, IdentityError, IdentityUnreachable, SkyfillError
@@ -37,6 +37,8 @@ class Chunk:
     dead_letters: list[DeadLetter]
     checkpoint: PlanCheckpoint
     failure: str | None = None
+    notes: Sequence[str] = ()
+    """What the source told of itself, for the job's user."""
 
     def publications(self, names: Names, now: datetime) -> Iterator[Publication]:
         """Every message, tasks first, the checkpoint last."""
@@ -47,12 +49,11 @@ class Chunk:
             yield names.outcomes, job_id, outcome
         for letter in self.dead_letters:
             yield names.deadletter, letter.did or job_id, letter
+        for note in self.notes:
+            yield names.outcomes, job_id, JobEvent(job_id=job_id, event="noted", detail=note, at=now)
         if self.failure is not None:
-            yield (
-                names.outcomes,
-                job_id,
-                JobEvent(job_id=job_id, event="source_failed", detail=self.failure, at=now),
-            )
+            event = JobEvent(job_id=job_id, event="source_failed", detail=self.failure, at=now)
+            yield names.outcomes, job_id, event
         yield (
             names.outcomes,
             job_id,
@@ -60,6 +61,7 @@ class Chunk:
                 job_id=job_id,
                 planned=checkpoint.planned,
                 duplicates=checkpoint.duplicates,
+                left_out=checkpoint.left_out,
                 finished=checkpoint.finished,
             ),
         )
@@ -81,7 +83,7 @@ def interleave(tasks: Iterable[DidTask]) -> list[DidTask]:
     return mixed
 
 
-def task_of(job_id: str, identity: Identity) -> DidTask:
+def task_of(job_id: str, entry: Entry, identity: Identity) -> DidTask:
     """The task of an account that was resolved."""
     return DidTask(
         job_id=job_id,
@@ -89,23 +91,52 @@ def task_of(job_id: str, identity: Identity) -> DidTask:
         handle=identity.handle,
         pds=identity.pds,
         signing_key=identity.signing_key,
+        rev=entry.rev,
     )
 
 
-def unresolved(job_id: str, resolution: Resolution, now: datetime) -> tuple[RepoOutcome, DeadLetter | None]:
+def listed_as_gone(job_id: str, entry: Entry, identity: Identity | None) -> RepoOutcome:
+    """The outcome of an account whose own listing says that there is nothing to fetch."""
+    return RepoOutcome(
+        job_id=job_id,
+        did=entry.account,
+        handle=identity.handle if identity else None,
+        host=identity.pds if identity else entry.host,
+        status="unavailable",
+        error_type="data_unavailable",
+        reason=entry.gone,
+        detail="listed as inactive",
+    )
+
+
+def out_of_scope(job_id: str, did: str, identity: Identity | None) -> RepoOutcome:
+    """The outcome of an account that the job's scope leaves out."""
+    return RepoOutcome(
+        job_id=job_id,
+        did=did,
+        handle=identity.handle if identity else None,
+        host=identity.pds if identity else None,
+        status="skipped",
+        error_type="scope_violation",
+        reason="scope_violation",
+    )
+
+
+def unresolved(
+    job_id: str, entry: Entry, error: SkyfillError, now: datetime
+) -> tuple[RepoOutcome, DeadLetter | None]:
     """What became of an account that has no task.
 
     `unavailable` where its directory knows that there is nothing to fetch; else `failed`, with a dead
     letter that carries the entry: it can be planned again.
     """
-    error = resolution.answer
-    assert isinstance(error, SkyfillError)
-    account, detail = shortened(resolution.account), shortened(str(error))
+    account, detail = shortened(entry.account), shortened(str(error))
     gone = isinstance(error, IdentityError) and not isinstance(error, IdentityUnreachable | IdentifierInvalid)
     outcome = RepoOutcome(
         job_id=job_id,
         did=account,
         handle=account if is_handle(account) else None,
+        host=entry.host,
         status="unavailable" if gone else "failed",
         error_type=error.error_type,
         reason=error.reason,
@@ -118,6 +149,7 @@ def unresolved(job_id: str, resolution: Resolution, now: datetime) -> tuple[Repo
         error_type=error.error_type,
         reason=error.reason,
         detail=detail,
+        host=entry.host,
         job_id=job_id,
         did=account,
         payload=account,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from messaging.clients import MESSAGE_BYTES
 from messaging.names import Names
 from producers.chunk import LONGEST_DETAIL, Publication, shortened
-from schemas.backfill import NAME_PATTERN, Backfill
+from schemas.backfill import Backfill
 from schemas.deadletter import DeadLetter, LetterId
 from schemas.document import parse_document
 from schemas.errors import ConfigError
@@ -25,6 +25,7 @@ from schemas.jobs import MOST_LETTERS, JobMessage
 from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome
 from schemas.plans import PlanCheckpoint
+from schemas.section import NAME_PATTERN
 
 LONGEST_JOB_ID = 200
 _LONGEST_SPEC = MESSAGE_BYTES - 64 * 1024
@@ -148,7 +149,11 @@ class _Job:
             return Verdict(self.job_id, self._event("paused"), spec=turned)
         finished = self.known.checkpoint.model_copy(update={"finished": True})
         plan = PlanOutcome(
-            job_id=self.job_id, planned=finished.planned, duplicates=finished.duplicates, finished=True
+            job_id=self.job_id,
+            planned=finished.planned,
+            duplicates=finished.duplicates,
+            left_out=finished.left_out,
+            finished=True,
         )
         return Verdict(self.job_id, self._event("cancelled"), turned, finished, plan)
 

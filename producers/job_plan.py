@@ -1,4 +1,4 @@
-"""One job's plan on its way through the source: entry by entry, each account once, chunk by chunk.
+"""One job's plan on its way through the source: page by page, each account once, chunk by chunk.
 
 A chunk's work goes on between its owner's turns, so that a slow directory holds up neither commands nor
 other jobs. Whoever drops a plan loses nothing: the next one goes on from the checkpoint.
@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
-from producers.chunk import Chunk, shortened, task_of, unresolved
-from producers.resolve import Resolution, Resolves, account_of, resolve_all
+from atp.identity import Identity
+from producers.chunk import Chunk, shortened
+from producers.draft import Draft
+from producers.resolve import Resolves, account_of, resolve_all
 from producers.seen import SeenAccounts
-from producers.sources import AccountSource
-from schemas.errors import SourceError
+from producers.sources.base import AccountSource, Entry, Page
+from schemas.errors import SkyfillError
 from schemas.job_specs import JobSpec
 from schemas.plans import PlanCheckpoint
+from schemas.scope import ScopeJudge
 
 _log = logging.getLogger("skyfill.planner")
+_FORGOTTEN = (
+    "the accounts planned before are not known to this planner any more (another machine's, or a lost data "
+    "folder), and this source can't be read again: an account that it names again gets a second task"
+)
 
 
 class JobPlan:
     """Life: made from a checkpoint, `chunk` again and again until it is finished, `close`.
 
-    After a restart the entries before the checkpoint are read again: their accounts must be known, or one
-    named on both sides of the checkpoint would get two tasks. DIDs are known as they stand; handles are
-    resolved once more. A handle that changed hands meanwhile, or whose directory is silent then, may so be
-    planned a second time under its DID if the source names that DID too. That is the only such case.
+    Accounts met before the checkpoint stand in a file. Where that is missing, sources that can be read again
+    are, up to the checkpoint: DIDs are known as they stand, handles are resolved once more.
     """
 
     def __init__(
@@ -47,21 +53,28 @@ class JobPlan:
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder` takes the table of accounts seen; `concurrency` is resolutions at once."""
-        self._job_id = spec.job_id
+        """`folder` has the tables of accounts met; `concurrency` is resolutions at once."""
         self._batch_size = spec.backfill.processing.batch_size
+        self._scope = ScopeJudge(spec.backfill.scope)
         self._checkpoint = checkpoint
-        self._entries = source.entries()
-        self._source_name = source.name
+        self._source = source
         self._resolver = resolver
         self._concurrency = concurrency
         self._chunk_seconds = chunk_seconds
         self._now, self._monotonic = now, monotonic
-        self._seen = SeenAccounts(folder)
-        self._cursor = self._checksum = self._duplicates = 0
+        self._seen = SeenAccounts(
+            folder,
+            spec.job_id,
+            name=secrets.token_hex(8),
+            wanted=checkpoint.seen,
+            chunk=checkpoint.chunk,
+        )
+        self._recollected = self._seen.complete
+        self._reading: AsyncGenerator[Page, None] | None = None
         self._exhausted = False
         self._failure: str | None = None
-        self._work: asyncio.Task[Chunk | None] | None = None
+        self._notes: list[str] = []
+        self._work: asyncio.Task[Chunk] | None = None
 
     async def chunk(self, patience: float) -> Chunk | None:
         """The next chunk, or None if it is not ready within `patience` seconds: ask again.
@@ -69,15 +82,13 @@ class JobPlan:
         The chunk has to be published before the next one is asked for; if that fails, drop the plan.
         """
         if self._work is None:
-            behind = self._cursor < self._checkpoint.cursor
-            self._work = asyncio.create_task(self._recollect() if behind else self._advance())
+            self._work = asyncio.create_task(self._advance())
         await asyncio.wait({self._work}, timeout=patience)
         if not self._work.done():
             return None
         chunk = self._work.result()
         self._work = None
-        if chunk is not None:
-            self._checkpoint = chunk.checkpoint
+        self._checkpoint = chunk.checkpoint
         return chunk
 
     async def close(self) -> None:
@@ -85,90 +96,73 @@ class JobPlan:
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait({self._work})
-        self._entries.close()
+        if self._reading is not None:
+            await self._reading.aclose()
         self._seen.close()
 
     async def _advance(self) -> Chunk:
-        """New entries to tasks, as many as a batch or the time allows."""
-        duplicates = self._checkpoint.duplicates
-        answers = await resolve_all(self._resolver, self._accounts(None), self._concurrency)
-        tasks, outcomes, letters = [], [], []
-        for resolution in answers:
-            if isinstance(resolution.answer, Exception):
-                outcome, letter = unresolved(self._job_id, resolution, self._now())
-                outcomes.append(outcome)
-                letters += [letter] if letter else []
-            elif self._is_new(resolution):
-                tasks.append(task_of(self._job_id, resolution.answer))
-            else:
-                self._duplicates += 1
-        checkpoint = PlanCheckpoint(
-            job_id=self._job_id,
-            cursor=self._cursor,
-            checksum=self._checksum,
-            planned=self._checkpoint.planned + len(tasks) + len(outcomes),
-            duplicates=duplicates + self._duplicates,
-            finished=self._exhausted or self._failure is not None,
-        )
-        self._duplicates = 0
-        return Chunk(tasks, outcomes, letters, checkpoint, self._failure)
-
-    async def _recollect(self) -> Chunk | None:
-        """Entries before the checkpoint, only to know their accounts. A chunk comes of it only on failure."""
-        accounts = self._accounts(self._checkpoint.cursor)
-        handles = (account for account in accounts if not account.startswith("did:"))
-        for resolution in await resolve_all(self._resolver, handles, self._concurrency):
-            if not isinstance(resolution.answer, Exception):
-                self._is_new(resolution)
-        self._duplicates = 0
-        if self._cursor < self._checkpoint.cursor and not self._exhausted and self._failure is None:
-            return None
-        if self._failure is None and (self._cursor, self._checksum) != (
-            self._checkpoint.cursor,
-            self._checkpoint.checksum,
-        ):
-            self._failure = (
-                f"{self._source_name} changed while its job was being planned: its first "
-                f"{self._checkpoint.cursor} entries are not those read before; submit a new job"
-            )
+        """New pages to tasks, as many as a batch or the time allows."""
+        if not self._recollected:
+            await self._recollect()
+        draft = Draft(self._checkpoint, self._seen, self._scope, self._now, self._notes)
+        self._notes = []
         if self._failure is None:
-            return None
-        finished = self._checkpoint.model_copy(update={"finished": True})
-        return Chunk([], [], [], finished, self._failure)
+            draft.settle(await resolve_all(self._resolver, self._pages_of(draft), self._concurrency))
+        finished = self._exhausted or self._failure is not None
+        return draft.chunk(finished=finished, failure=self._failure)
 
-    def _is_new(self, resolution: Resolution) -> bool:
-        """Whether the DID was not met before. An entry that is a DID itself was judged when it was read."""
-        assert not isinstance(resolution.answer, Exception)
-        did = resolution.answer.did
-        return did == resolution.account or self._seen.add(did)
-
-    def _accounts(self, until: int | None) -> Iterator[str]:
-        """Accounts not met before, of the entries from the cursor on; moves the cursor.
-
-        Ends after a batch, when the time is up, at position `until`, or with the source.
-        """
+    async def _pages_of(self, draft: Draft) -> AsyncGenerator[list[Entry], None]:
+        """What is to be resolved of the next pages. Ends with a batch, the time, or the source."""
         deadline = self._monotonic() + self._chunk_seconds
-        begin, given = self._cursor, 0
-        while self._cursor != until and given < self._batch_size:
-            if self._cursor > begin and self._monotonic() >= deadline:
+        page = await self._next_page()
+        while page is not None:
+            yield draft.take(page)
+            full = draft.accounts + self._source.page_entries > self._batch_size
+            if full or self._monotonic() >= deadline:
                 return
-            try:
-                entry = next(self._entries, None)
-            except SourceError as error:
-                self._failure = shortened(str(error))
-                return
-            except Exception as error:  # ends this job, where it would otherwise end every planner in turn
-                _log.exception("reading %s failed unexpectedly", self._source_name)
-                self._failure = shortened(f"{self._source_name}: {type(error).__name__}: {error}")
-                return
-            if entry is None:
-                self._exhausted = True
-                return
-            self._cursor += 1
-            self._checksum = zlib.crc32(entry.encode("utf-8", "replace") + b"\n", self._checksum)
-            account = account_of(entry)
-            if self._seen.add(account):
-                given += 1
-                yield account
-            else:
-                self._duplicates += 1
+            page = await self._next_page()
+
+    async def _next_page(self) -> Page | None:
+        if self._reading is None:
+            self._reading = self._source.pages(self._checkpoint.cursor)
+        page = await self._next_of(self._reading)
+        self._exhausted = page is None and self._failure is None
+        return page
+
+    async def _recollect(self) -> None:
+        """Fills the table of accounts met with those before the checkpoint."""
+        cursor, chunk = self._checkpoint.cursor, self._checkpoint.chunk
+        again = None if cursor is None else self._source.again(cursor)
+        if again is None:
+            if cursor is not None:
+                _log.warning("job %s: %s", self._checkpoint.job_id, _FORGOTTEN)
+                self._notes.append(_FORGOTTEN)
+        else:
+            async with aclosing(again):
+                while page := await self._next_of(again):
+                    accounts = {account_of(entry.account) for entry in page.entries}
+                    handles = [Entry(account) for account in accounts if not account.startswith("did:")]
+                    answers = await resolve_all(self._resolver, _alone(handles), self._concurrency)
+                    dids = {answer.did for _, answer in answers if isinstance(answer, Identity)}
+                    self._seen.add(accounts | dids, chunk)
+        self._recollected = True
+
+    async def _next_of(self, pages: AsyncGenerator[Page, None]) -> Page | None:
+        """None at the end of the pages, or where their source fails."""
+        try:
+            return await anext(pages, None)
+        except Exception as error:
+            self._fail(error)
+            return None
+
+    def _fail(self, error: Exception) -> None:
+        """Ends this job's plan; an error of its source would otherwise end every planner in turn."""
+        if isinstance(error, SkyfillError):
+            self._failure = shortened(str(error))
+        else:
+            _log.exception("reading %s failed unexpectedly", self._source.name, exc_info=error)
+            self._failure = shortened(f"{self._source.name}: {type(error).__name__}: {error}")
+
+
+async def _alone(entries: list[Entry]) -> AsyncGenerator[list[Entry], None]:
+    yield entries

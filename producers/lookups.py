@@ -23,10 +23,11 @@ from messaging.partitioner import partition_for
 from messaging.polling import Delivered
 from messaging.scan import scan
 from messaging.topics import end_offsets
-from producers.chunk import Publication, interleave, task_of, unresolved
+from producers.chunk import Publication, interleave, out_of_scope, task_of, unresolved
 from producers.planned_jobs import PlannedJobs
 from producers.replays import again
-from producers.resolve import Resolution, Resolves, resolve_one
+from producers.resolve import Resolves, resolve_one
+from producers.sources.base import Entry
 from producers.traces import Traces
 from schemas.deadletter import DeadLetter
 from schemas.dids import DidTask
@@ -34,6 +35,7 @@ from schemas.errors import SkyfillError
 from schemas.job_specs import JobSpec
 from schemas.outcomes import JobEvent, Replaced, RepoOutcome, decode_outcome
 from schemas.replays import Lot, Replay
+from schemas.scope import ScopeJudge
 from schemas.settings import KafkaSettings
 
 MOST_ACCOUNTS = 1000
@@ -146,13 +148,14 @@ class Lookups:
     async def _batch(self, spec: JobSpec) -> Batch:
         if spec.state == "cancelled":
             return self._called_off(spec)
+        scope = ScopeJudge(spec.backfill.scope)
         pending = self._traces.pending(spec.job_id)
         entries = [trace for trace in pending if trace.entry is not None][:MOST_ACCOUNTS]
         if entries:
             batch = Batch(
                 spec.job_id, [trace.model_copy(update={"entry": None, "accounts": 1}) for trace in entries]
             )
-            await self._resolve(batch, [Wanted(t.entry, t.number) for t in entries if t.entry])
+            await self._resolve(batch, [Wanted(t.entry, t.number) for t in entries if t.entry], scope)
             return batch
         trace = pending[0]
         assert trace.lot is not None
@@ -162,7 +165,7 @@ class Lookups:
             return Batch(spec.job_id, [])
         done = trace.model_copy(update={"lot": lot, "accounts": trace.accounts + len(wanted)})
         batch = Batch(spec.job_id, [done])
-        await self._resolve(batch, wanted)
+        await self._resolve(batch, wanted, scope)
         if wanted or lot.finished:
             batch.announced = len(wanted)
         return batch
@@ -173,7 +176,9 @@ class Lookups:
         for trace in self._traces.pending(spec.job_id):
             if trace.entry is not None:
                 wanted = Wanted(trace.entry, trace.number)
-                outcomes.append(_outcome(spec.job_id, wanted, status="cancelled"))
+                known = {"job_id": spec.job_id, "did": trace.entry.did, "host": trace.entry.host}
+                outcome = RepoOutcome.model_validate(known | {"status": "cancelled"})
+                outcomes.append(_of_replay(outcome, wanted))
             lot = trace.lot and trace.lot.model_copy(update={"until": trace.lot.cursor})
             traces.append(trace.model_copy(update={"entry": None, "lot": lot}))
         return Batch(spec.job_id, traces, outcomes=outcomes, announced=0)
@@ -194,8 +199,8 @@ class Lookups:
                 return wanted, lot.model_copy(update={"cursor": cursor})
         return wanted, lot.model_copy(update={"cursor": max(cursor, end)})
 
-    async def _resolve(self, batch: Batch, wanted: list[Wanted]) -> None:
-        """Tasks for the accounts that are somewhere, outcomes for the others."""
+    async def _resolve(self, batch: Batch, wanted: list[Wanted], scope: ScopeJudge) -> None:
+        """Tasks for the accounts that are somewhere the job may go, outcomes for the others."""
         places = asyncio.Semaphore(self._concurrency)
 
         async def ask(one: Wanted) -> Identity | SkyfillError:
@@ -203,15 +208,19 @@ class Lookups:
                 return await resolve_one(self._resolver, one.replaced.did, fresh=True)
 
         for one, answer in zip(wanted, await asyncio.gather(*map(ask, wanted)), strict=True):
-            if isinstance(answer, Identity):
-                batch.tasks.append(again(task_of(batch.job_id, answer), one.replaced, one.number))
+            letter = None
+            if not isinstance(answer, Identity):
+                entry = Entry(one.replaced.did, one.replaced.host)
+                outcome, letter = unresolved(batch.job_id, entry, answer, self._now())
+            elif scope.excludes(answer.did, answer.pds):
+                outcome = out_of_scope(batch.job_id, answer.did, answer)
+            else:
+                task = task_of(batch.job_id, Entry(answer.did), answer)
+                batch.tasks.append(again(task, one.replaced, one.number))
                 continue
-            outcome, letter = unresolved(batch.job_id, Resolution(one.replaced.did, answer), self._now())
-            update = {"replay": one.number, "replaces": one.replaced, "host": one.replaced.host}
-            batch.outcomes.append(outcome.model_copy(update=update))
+            batch.outcomes.append(_of_replay(outcome, one))
             if letter is not None:
-                update = {"replay": one.number, "host": one.replaced.host}
-                batch.dead_letters.append(letter.model_copy(update=update))
+                batch.dead_letters.append(letter.model_copy(update={"replay": one.number}))
 
 
 def _given_up(message: Delivered, job_id: str, lot: Lot) -> RepoOutcome | None:
@@ -239,7 +248,5 @@ def _replaced(letter: str, outcome: RepoOutcome) -> Replaced:
     )
 
 
-def _outcome(job_id: str, wanted: Wanted, **more: object) -> RepoOutcome:
-    replaced = wanted.replaced
-    known = {"job_id": job_id, "did": replaced.did, "host": replaced.host}
-    return RepoOutcome.model_validate(known | {"replay": wanted.number, "replaces": replaced} | more)
+def _of_replay(outcome: RepoOutcome, wanted: Wanted) -> RepoOutcome:
+    return outcome.model_copy(update={"replay": wanted.number, "replaces": wanted.replaced})

@@ -18,7 +18,7 @@ COMMANDS = CounterOf(
 )
 ACCOUNTS = CounterOf(
     "skyfill_planned_accounts_total",
-    "Accounts that were planned: those that became a task, were unavailable or failed, or were duplicates.",
+    "Entries of sources by what became of them: `task`, an outcome's status, `duplicate` or `left_out`.",
     "`failed`: the directory does not answer; replay them later. A standstill: the source is slow, or all "
     "active jobs have enough tasks outstanding.",
     ("result",),
@@ -61,10 +61,11 @@ class PlannerMetrics:
         """A command was followed, or not."""
         self._commands.labels(event).inc()
 
-    def planned(self, chunk: Chunk, duplicates: int) -> None:
-        """A chunk was committed; so many entries of it named an account again."""
+    def planned(self, chunk: Chunk, duplicates: int, left_out: int) -> None:
+        """A chunk was committed; so many entries of it named an account again, or were no accounts."""
         self._accounts.labels("task").inc(len(chunk.tasks))
         for outcome in chunk.outcomes:
             self._accounts.labels(outcome.status).inc()
         self._accounts.labels("duplicate").inc(duplicates)
+        self._accounts.labels("left_out").inc(left_out)
         self._chunk_accounts.observe(len(chunk.tasks) + len(chunk.outcomes))

@@ -19,6 +19,7 @@ from typing import NoReturn
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from atp.xrpc import Client
 from messaging.clients import transactional_producer
 from messaging.crash import end_process
 from messaging.instruments import ProducerMetrics
@@ -27,14 +28,17 @@ from messaging.names import Names
 from messaging.polling import Delivered
 from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
+from producers import seen
 from producers.chunk import Publication
 from producers.commands import Verdict, job_id_of, judge
+from producers.existing import ExistingAccounts, open_states
 from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
 from producers.replaying import Replaying
 from producers.resolve import Resolves
-from producers.sources import open_source
+from producers.sources import Reach, open_source
+from producers.sources.plc import forget_log
 from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
@@ -66,6 +70,7 @@ class Planner:
         runner: asyncio.Runner,
         admin: AdminClient,
         *,
+        client: Client | None = None,
         only_job: str | None = None,
         new_publisher: Callable[[KafkaSettings], TransactionalPublisher] = open_publisher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -73,7 +78,8 @@ class Planner:
         end: Callable[[str], NoReturn] = end_process,
         metrics: PlannerMetrics | None = None,
     ) -> None:
-        """Resolution runs on `runner`'s loop, between the Kafka calls. `only_job`: plan no other job."""
+        """Resolution runs on `runner`'s loop, between the Kafka calls. `client` asks the hosts that sources
+        list; without one these can't be read. `only_job`: plan no other job."""
         self._settings = settings
         self._names = Names(settings.kafka.topic_prefix)
         self._resolver, self._runner = resolver, runner
@@ -94,6 +100,9 @@ class Planner:
             monotonic=monotonic,
         )
         self._commands: deque[Delivered] = deque()
+        self._existing = ExistingAccounts(lambda: open_states(settings))
+        self._reach = Reach(settings, client, self._jobs)
+        self._folder = settings.data_dir / "plans"
         self._plans: dict[str, JobPlan] = {}
         self._turns: dict[str, int] = {}
         self._turn = 0
@@ -145,6 +154,7 @@ class Planner:
         self._membership.close()
         self._jobs.close()
         self._replaying.close()
+        self._existing.close()
 
     def assigned(self, start: Sequence[TopicPartition]) -> None:
         """See messaging.membership.Owner. The taking over itself follows outside the callback."""
@@ -158,6 +168,7 @@ class Planner:
             self._read_all = False
             self._commands.clear()
             self._runner.run(self._replaying.drop())
+            self._existing.close()
             for job_id in list(self._plans):
                 self._drop(job_id)
 
@@ -167,6 +178,8 @@ class Planner:
         self._jobs.restore()
         self._replaying.restore()
         self._publisher = publisher
+        for job_id in seen.kept(self._folder):
+            self._tidy(job_id)
         _log.info("planning from command %s on", self._position)
 
     def _follow(self) -> None:
@@ -176,7 +189,7 @@ class Planner:
         """
         assert self._publisher is not None
         assert self._position is not None
-        position, replaying = self._position, False
+        position, replaying, judged = self._position, False, set[str]()
         while self._commands and not replaying:
             message = self._commands.popleft()
             if message.offset < position:
@@ -196,9 +209,11 @@ class Planner:
                 verdict, following = self._replaying.answer(verdict, message.offset)
             self._publish_verdict(verdict, following)
             position = message.offset + 1
+            judged.add(job_id)
         self._commit_commands(position)
-        for job_id in [j for j in self._plans if self._jobs.checkpoint(j).finished]:
-            self._drop(job_id)
+        for job_id in judged:
+            if self._jobs.checkpoint(job_id).finished:
+                self._drop(job_id)
 
     def _commit_commands(self, position: int) -> None:
         """Commits what was published, and that all commands before `position` are followed."""
@@ -256,14 +271,18 @@ class Planner:
         job_id = spec.job_id
         self._turn += 1
         self._turns[job_id] = self._turn
+        if not self._existing.ready(spec.backfill, _TURN_SECONDS):
+            return
         plan = self._plans.get(job_id) or self._open_plan(spec)
         chunk = self._runner.run(plan.chunk(_TURN_SECONDS))
         if chunk is None:
             return
+        chunk = self._existing.spare(chunk, spec.backfill)
         self._publish(chunk.publications(self._names, self._now()))
         self._publisher.commit()
-        duplicates = chunk.checkpoint.duplicates - self._jobs.checkpoint(job_id).duplicates
-        self._metrics.planned(chunk, duplicates)
+        before, after = self._jobs.checkpoint(job_id), chunk.checkpoint
+        left_out = sum(after.left_out.values()) - sum(before.left_out.values())
+        self._metrics.planned(chunk, after.duplicates - before.duplicates, left_out)
         self._jobs.take([], [chunk.checkpoint])
         if chunk.failure is not None:
             self.failures[job_id] = chunk.failure
@@ -284,9 +303,9 @@ class Planner:
         plan = JobPlan(
             spec,
             self._jobs.checkpoint(spec.job_id),
-            open_source(spec.backfill.source),
+            open_source(spec, self._reach),
             self._resolver,
-            folder=self._settings.data_dir / "tmp",
+            folder=self._folder,
             concurrency=self._settings.network.plc_concurrency,
             chunk_seconds=self._settings.planner.chunk_seconds,
             now=self._now,
@@ -296,9 +315,17 @@ class Planner:
         return plan
 
     def _drop(self, job_id: str) -> None:
-        plan = self._plans.pop(job_id)
+        plan = self._plans.pop(job_id, None)
         self._turns.pop(job_id, None)
-        self._runner.run(plan.close())
+        if plan is not None:
+            self._runner.run(plan.close())
+        self._tidy(job_id)
+
+    def _tidy(self, job_id: str) -> None:
+        """What a plan keeps on disk is of no use once it is finished."""
+        if self._jobs.checkpoint(job_id).finished:
+            seen.forget(self._folder, job_id)
+            forget_log(self._settings, job_id)
 
     def _planned(self) -> bool:
         """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from atp.identity import Identity
 from atp.syntax import is_did, is_handle
+from producers.sources.base import Entry
 from schemas.errors import IdentifierInvalid, SkyfillError
 
 _log = logging.getLogger("skyfill.planner")
@@ -23,12 +25,15 @@ class Resolves(Protocol):
     async def resolve(self, did_or_handle: str, *, fresh: bool = False) -> Identity:
         """The account of a DID or handle. Raises IdentityError's subclasses and AddressForbidden."""
 
+    def known(self, names: Collection[str]) -> dict[str, Identity]:
+        """Those of these DIDs and handles that need not be asked for. A page at a time, since it is quick."""
+
 
 class Resolution(NamedTuple):
-    """An entry's account, or why there is none."""
+    """An entry and its account, or why there is none."""
 
-    account: str
-    """The entry as `account_of` wrote it."""
+    entry: Entry
+    """Its account as `account_of` wrote it."""
     answer: Identity | SkyfillError
 
 
@@ -41,22 +46,61 @@ def account_of(entry: str) -> str:
     return entry if entry.startswith("did:") else entry.removeprefix("@").lower()
 
 
-async def resolve_all(resolver: Resolves, accounts: Iterable[str], concurrency: int) -> list[Resolution]:
-    """Resolves what `accounts` yields, `concurrency` at once, each asked for only when a place is free.
+async def resolve_all(
+    resolver: Resolves, pages: AsyncGenerator[Sequence[Entry], None], concurrency: int
+) -> list[Resolution]:
+    """Resolves what `pages` brings, `concurrency` at once. A page is asked for only when a place is free.
 
-    The result has the order of `accounts`. Never raises what a resolver raised.
+    The result has the order of the pages. Never raises what a resolver raised, and lets pass what `pages`
+    raises.
     """
-    coming = iter(accounts)
-    answers: list[Resolution | None] = []
+    work = _Work(resolver, pages)
+    workers = [asyncio.create_task(work.go_on()) for _ in range(concurrency)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        await pages.aclose()
+    return [answer for answer in work.answers if answer is not None]
 
-    async def work() -> None:
-        for account in coming:
-            place = len(answers)
-            answers.append(None)
-            answers[place] = Resolution(account, await resolve_one(resolver, account))
 
-    await asyncio.gather(*(work() for _ in range(concurrency)))
-    return [answer for answer in answers if answer is not None]
+class _Work:
+    """What is to be resolved, shared by those that do it."""
+
+    def __init__(self, resolver: Resolves, pages: AsyncGenerator[Sequence[Entry], None]) -> None:
+        self.answers: list[Resolution | None] = []
+        self._resolver, self._pages = resolver, pages
+        self._waiting: deque[tuple[int, Entry]] = deque()
+        self._reading = asyncio.Lock()
+        self._ended = False
+
+    async def go_on(self) -> None:
+        """Resolves one after the other until there are no more."""
+        while await self._has_more():
+            place, entry = self._waiting.popleft()
+            self.answers[place] = Resolution(entry, await resolve_one(self._resolver, entry.account))
+
+    async def _has_more(self) -> bool:
+        while not self._waiting and not self._ended:
+            async with self._reading:
+                if self._waiting or self._ended:
+                    continue
+                page = await anext(self._pages, None)
+                if page is None:
+                    self._ended = True
+                else:
+                    self._take(page)
+        return bool(self._waiting)
+
+    def _take(self, page: Sequence[Entry]) -> None:
+        known = self._resolver.known([entry.account for entry in page if entry.identity is None])
+        for entry in page:
+            answer = entry.identity or known.get(entry.account)
+            if answer is None:
+                self._waiting.append((len(self.answers), entry))
+            self.answers.append(None if answer is None else Resolution(entry, answer))
 
 
 async def resolve_one(resolver: Resolves, account: str, *, fresh: bool = False) -> Identity | SkyfillError:

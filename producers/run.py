@@ -41,12 +41,13 @@ def run_planner(
     network = settings.network
     mirror = open_mirror(settings.plc_mirror, network.plc_url, required=network.plc_mirror is not None)
     with asyncio.Runner() as runner, expose(settings, "producer", registry):
-        client, resolver = runner.run(_resolver(network, metrics, resolving, mirror))
+        client, resolver = runner.run(new_resolver(network, metrics, resolving, mirror))
         planner = Planner(
             settings,
             resolver,
             runner,
             admin,
+            client=client,
             only_job=only_job,
             new_publisher=partial(open_publisher, metrics=metrics.transactions.of("main")),
             metrics=metrics,
@@ -62,9 +63,14 @@ def run_planner(
             raise SourceError(f"job {only_job}: {planner.failures[only_job]}")
 
 
-async def _resolver(
-    network: NetworkSettings, metrics: PlannerMetrics, resolving: ResolverMetrics, mirror: PlcMirror | None
+async def new_resolver(
+    network: NetworkSettings,
+    metrics: PlannerMetrics,
+    resolving: ResolverMetrics | None = None,
+    mirror: PlcMirror | None = None,
 ) -> tuple[Client, Resolver]:
+    """What asks the network, and what resolves accounts by it; the client is to be closed."""
+    resolving = resolving or ResolverMetrics()
     if mirror:
         resolving.watch(mirror.age)
     client = Client(

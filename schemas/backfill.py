@@ -6,19 +6,14 @@ once its job has started, so everything downstream may rely on it.
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from schemas.scope import Scope
+from schemas.section import NAME_PATTERN, NSID, Day, LocalPath, Section
+from schemas.sources import Source
 
 SHORT_NAMES = {
     "post": "app.bsky.feed.post",
@@ -30,80 +25,33 @@ SHORT_NAMES = {
 }
 """Short record types and their collections. A reply is a post with `reply`, a post one without."""
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_NSID = r"[a-zA-Z][a-zA-Z0-9-]{0,62}(\.[a-zA-Z0-9-]{1,63})+"
-RECORD_TYPE_PATTERN = rf"^({'|'.join(SHORT_NAMES)}|{_NSID}(\.\*)?)$"
-
-
-class Section(BaseModel):
-    """A mapping of the document; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _on_this_machine(path: str) -> str:
-    if "://" in path:
-        raise ValueError(f"{path} is no path of this machine; write it without a scheme")
-    return path
-
-
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_on_this_machine)]
-
-
-class InlineSource(Section):
-    """Accounts written into the document."""
-
-    type: Literal["inline"]
-    dids: list[str] = Field(min_length=1, description="DIDs or handles.")
-
-
-class FileSource(Section):
-    """Accounts from a text file (one a line), a CSV file or a Parquet file."""
-
-    type: Literal["file"]
-    path: LocalPath = Field(
-        description="A .txt, .csv, .tsv or .parquet file, text and CSV also .gz; unchanged while planning.",
-    )
-    column: str | None = Field(
-        None,
-        description="The CSV or Parquet column that holds DIDs or handles; `did` or `handle` when absent.",
-    )
-
-
-class SqliteSource(Section):
-    """Accounts from a SQLite database, opened read-only."""
-
-    type: Literal["sqlite"]
-    path: LocalPath = Field(description="The database file; unchanged while planning.")
-    query: str = Field(
-        "SELECT did FROM dids", description="A SELECT whose first column holds DIDs or handles."
-    )
-
-
-Source = Annotated[InlineSource | FileSource | SqliteSource, Field(discriminator="type")]
+RECORD_TYPE_PATTERN = rf"^({'|'.join(SHORT_NAMES)}|{NSID}(\.\*)?)$"
 
 
 class TimeRange(Section):
     """Whole days in UTC, both ends included."""
 
-    start_date: date | None = Field(None, description="First day; absent: from the beginning.")
-    end_date: date | None = Field(None, description="Last day; absent: no end.")
+    start_date: Day | None = Field(None, description="First day; absent: from the beginning.")
+    end_date: Day | None = Field(None, description="Last day; absent: no end.")
     by: Literal["created_at", "rkey"] = Field(
         "created_at",
         description="What dates a record: its createdAt (the TID where that is unusable), or the TID alone.",
     )
 
-    @field_validator("start_date", "end_date", mode="before")
-    @classmethod
-    def _day_not_number(cls, day: object) -> object:
-        if isinstance(day, int | float):  # pydantic would take it for seconds since 1970
-            raise ValueError(f"{day} is a number; write a day as YYYY-MM-DD")
-        return day
+    margin_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        description="With `created_at`: also require a key that is a TID of the range or of so many days "
+        "around it, so that `list` needs the pages of that time only; absent: any key will do.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.start_date and self.end_date and self.end_date < self.start_date:
             raise ValueError("end_date lies before start_date; swap them or drop one")
+        if self.margin_days is not None and self.by == "rkey":
+            raise ValueError("margin_days belongs to `by: created_at`; with `by: rkey` the key alone decides")
         return self
 
 
@@ -129,8 +77,18 @@ class Processing(Section):
     retry_failures: bool = Field(
         True, description="false: an account's first failure is final, and `max_retries` is 0."
     )
-    strategy: Literal["repo"] = Field(
-        "repo", description="How records come: `repo` is one CAR per account (getRepo)."
+    host_give_up_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=30 * 86_400,
+        description="A host without one success for so long is given up for this job; absent: as the worker "
+        "is set (`worker.host_give_up_seconds`).",
+    )
+    strategy: Literal["repo", "list", "auto"] = Field(
+        "repo",
+        description="How records come: `repo` is one CAR per account (getRepo), proven up to the signature; "
+        "`list` asks for pages of the wanted collections (listRecords), proven record by record; `auto` is "
+        "`list` where few records are wanted by key, else `repo`, and `list` where that fails for good.",
     )
     timeout_seconds: float = Field(
         300,
@@ -199,6 +157,7 @@ class Backfill(Section):
     name: str = Field("backfill", max_length=100, pattern=NAME_PATTERN, description="Begins the job's id.")
     version: Literal["1.0"] = Field("1.0", description="Version of this document's form.")
     source: Source = Field(description="Where the accounts come from.")
+    scope: Scope = Field(default_factory=Scope)
     record_types: list[Annotated[str, Field(pattern=RECORD_TYPE_PATTERN)]] = Field(
         default_factory=list,
         description="Collections (`app.bsky.feed.post`), families (`app.bsky.feed.*`) or short names "
@@ -206,6 +165,11 @@ class Backfill(Section):
     )
     time_range: TimeRange | None = Field(None, description="Which days; absent: all.")
     uris: list[str] = Field(default_factory=list, description="Only these at:// URIs; empty or absent: all.")
+    skip_existing: Literal[False, True, "since"] = Field(
+        False,
+        description="Accounts that the stores are known to hold, with all that is wanted: `false` fetches "
+        "them again, `true` skips them unless the source lists a later rev, `since` fetches what is new.",
+    )
     processing: Processing = Field(default_factory=Processing)
     storage: list[Storage] = Field(min_length=1, description="One store or a list; each record goes to all.")
     monitoring: Monitoring = Field(default_factory=Monitoring)

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple, Self
 from schemas.errors import ErrorType
 from schemas.message import Count, Instant, Message
 
+HOST_GIVEN_UP = "HostGivenUp"
+"""The reason of the one letter for all accounts of a job at a host, and of their outcomes."""
 _PAYLOAD_CHARACTERS = 256 * 1024
 """JSON writes a character as up to six bytes: with these the letter fits a message."""
 
@@ -61,7 +63,7 @@ class DeadLetter(Message):
     @property
     def is_lot(self) -> bool:
         """Whether it stands for all accounts of its job at a host that was given up."""
-        return self.stage == "fetch" and self.did is None and self.host is not None and self.payload is None
+        return self.reason == HOST_GIVEN_UP and self.did is None and self.host is not None
 
     def why_not_replayable(self) -> str | None:
         """Why a replay of it would change nothing; None if it may be replayed."""

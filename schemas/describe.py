@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from schemas.backfill import NAME_PATTERN, RECORD_TYPE_PATTERN, SHORT_NAMES
+from schemas.backfill import RECORD_TYPE_PATTERN, SHORT_NAMES
+from schemas.scope import DID_PATTERN, DOMAIN_PATTERN, HOST_PATTERN
+from schemas.section import NAME_PATTERN
+from schemas.sources import COLLECTION_PATTERN, ORIGIN_PATTERN, S3_PATH_PATTERN, URL_PATTERN
 
 Schema = dict[str, Any]
 Path = Sequence[str | int]
@@ -19,6 +22,13 @@ _PATTERNS = {
     RECORD_TYPE_PATTERN: "a collection (`app.bsky.feed.post`), a family (`app.bsky.feed.*`) or one of "
     + ", ".join(SHORT_NAMES),
     r"^[A-Za-z0-9_.-]+$": "letters, digits, `_`, `.` and `-`",
+    S3_PATH_PATTERN: "s3://BUCKET/KEY",
+    ORIGIN_PATTERN: "the origin of a host, such as https://relay.example.com",
+    URL_PATTERN: "a URL",
+    COLLECTION_PATTERN: "a collection, such as app.bsky.feed.post",
+    DID_PATTERN: "a DID",
+    HOST_PATTERN: "a host's name or origin",
+    DOMAIN_PATTERN: "a domain, such as example.com",
 }
 _PLAIN = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
 
@@ -72,7 +82,7 @@ class Described:
         if "const" in schema:
             return f"`{schema['const']}`"
         if "enum" in schema:
-            return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+            return "one of " + ", ".join(f"`{_as_yaml(value)}`" for value in schema["enum"])
         if schema.get("type") == "array":
             least = f" with at least {schema['minItems']} entry" if schema.get("minItems") else ""
             return f"a list{least}"
@@ -108,6 +118,10 @@ def did_you_mean(wrong: str, known: Sequence[str]) -> str:
     near = get_close_matches(wrong, known, 1)
     listed = "known: " + ", ".join(f"`{k}`" for k in known)
     return f"did you mean `{near[0]}`? ({listed})" if near else listed
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bounds(schema: Schema) -> str:

@@ -28,3 +28,8 @@ class DidTask(Message):
     not_before: Instant | None = None
     """Not due before this; absent: at once."""
     since: str | None = None
+    """The rev of a fetch whose records are in the stores: what came after it will do."""
+    since_commit: str | None = None
+    """The CID of the commit at that rev; both or neither."""
+    rev: str | None = None
+    """The repository's rev where the source listed one: what the host had then."""

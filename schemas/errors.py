@@ -26,13 +26,16 @@ SkyfillError
 │   │   ├── RepoSuspended
 │   │   └── RepoDeactivated
 │   ├── RateLimited               429
-│   ├── HostUnreachable           DNS, connect, a connection cut short
-│   │   ├── HostUnknown           DNS says that there is no such name
-│   │   └── TlsInvalid            a certificate that proves nothing
-│   ├── HostTimeout               no answer in time
+│   ├── HostSilent                no whole answer came
+│   │   ├── HostUnreachable       DNS, connect, a connection cut short
+│   │   │   ├── HostUnknown       DNS says that there is no such name
+│   │   │   └── TlsInvalid        a certificate that proves nothing
+│   │   └── HostTimeout           no answer in time, or one that trickles
 │   ├── AddressForbidden          a private, loopback or link-local address, or plain http
+│   ├── RepoChanging              it changed each time while its pages were listed
 │   └── UnexpectedResponse        any other status or body
-│       └── NotXrpc               no answer of the protocol: a proxy's page, a parked domain, not HTTP
+│       ├── NotAtproto            no answer of the protocol: a proxy's page, a parked domain, not HTTP
+│       └── RecordNotFound        no record of that key
 ├── RepoError                     a repository that does not prove itself
 │   ├── CarError                  framing of the CAR file
 │   │   ├── CarTruncated
@@ -41,6 +44,7 @@ SkyfillError
 │   │   ├── CidUnsupported        not version 1, DAG-CBOR or raw, SHA-256
 │   │   └── BlockMismatch         a block's SHA-256 isn't its CID's
 │   ├── BlockMissing              referenced, not in the CAR: transient first of all
+│   ├── DiffUnexplained           a difference that may not be all: the whole is fetched
 │   ├── CommitError               the signed commit
 │   │   ├── CommitMalformed
 │   │   ├── CommitForeign         another account's repository
@@ -57,6 +61,7 @@ SkyfillError
 │       ├── MstCycle              a node is reached twice
 │       └── MstRecordIsNode       a record's CID points at a node of the tree
 └── RecordInvalid                 one record isn't valid atproto data; the rest is fine
+    └── CidMismatch               what a host listed is not what its CID names
 """
 
 from __future__ import annotations
@@ -186,11 +191,6 @@ class XrpcError(SkyfillError):
         """Whether asking again later may help."""
         return False
 
-    @property
-    def about_host(self) -> bool:
-        """Whether it tells of the host or of the way there, whichever account was asked for."""
-        return False
-
 
 class RepoUnavailable(XrpcError):
     """A terminal state of an account on its host."""
@@ -230,18 +230,24 @@ class RateLimited(XrpcError):
         return True
 
 
-class HostUnreachable(XrpcError):
-    """DNS or connecting failed, or the connection was cut short."""
+class HostSilent(XrpcError):
+    """No whole answer came. ``connected``: whether there was a connection at least."""
 
-    error_type: ClassVar[ErrorType] = "network_error"
+    def __init__(
+        self, message: str, headers: Mapping[str, str] | None = None, *, connected: bool = True
+    ) -> None:
+        super().__init__(message, headers)
+        self.connected = connected
 
     @property
     def may_pass(self) -> bool:
         return True
 
-    @property
-    def about_host(self) -> bool:
-        return True
+
+class HostUnreachable(HostSilent):
+    """DNS or connecting failed, or the connection was cut short."""
+
+    error_type: ClassVar[ErrorType] = "network_error"
 
 
 class HostUnknown(HostUnreachable):
@@ -252,24 +258,24 @@ class TlsInvalid(HostUnreachable):
     """The host's certificate is expired, of another name, or of nobody that is trusted."""
 
 
-class HostTimeout(XrpcError):
+class HostTimeout(HostSilent):
     """No answer in time, or one that trickles."""
 
     error_type: ClassVar[ErrorType] = "timeout_error"
-
-    @property
-    def may_pass(self) -> bool:
-        return True
-
-    @property
-    def about_host(self) -> bool:
-        return True
 
 
 class AddressForbidden(XrpcError):
     """A private, loopback or link-local address, or plain http, while these are not allowed."""
 
     error_type: ClassVar[ErrorType] = "scope_violation"
+
+
+class RepoChanging(XrpcError):
+    """The repository changed each time while its pages were listed; a quieter moment may help."""
+
+    @property
+    def may_pass(self) -> bool:
+        return True
 
 
 class UnexpectedResponse(XrpcError):
@@ -283,21 +289,17 @@ class UnexpectedResponse(XrpcError):
     def may_pass(self) -> bool:
         return self.status in (408, 425) or (self.status >= 500 and self.status != 501)
 
-    @property
-    def about_host(self) -> bool:
-        return self.status in (502, 503, 504) or 520 <= self.status < 600
 
-
-class NotXrpc(UnexpectedResponse):
+class NotAtproto(UnexpectedResponse):
     """An answer that no PDS gives: HTML, an empty body, or not HTTP at all. It says nothing of an account."""
 
     @property
     def may_pass(self) -> bool:
         return True
 
-    @property
-    def about_host(self) -> bool:
-        return True
+
+class RecordNotFound(UnexpectedResponse):
+    """The host has the account, but no record of that key."""
 
 
 class RepoError(SkyfillError):
@@ -332,6 +334,10 @@ class BlockMismatch(CarError):
 
 class BlockMissing(RepoError):
     """A referenced block is not in the CAR. Hosts stream without a snapshot: fetch again first."""
+
+
+class DiffUnexplained(RepoError):
+    """What came since a known rev does not account for itself; the whole repository does, or fails."""
 
 
 class CommitError(RepoError):
@@ -398,3 +404,7 @@ class RecordInvalid(SkyfillError):
     """One record is in its place but is not valid atproto data; the rest of the repository is fine."""
 
     error_type: ClassVar[ErrorType] = "validation_failed"
+
+
+class CidMismatch(RecordInvalid):
+    """A record as a host listed it has another CID than the host says."""

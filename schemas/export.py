@@ -16,6 +16,7 @@ from schemas.backfill import Backfill
 from schemas.deadletter import DeadLetter
 from schemas.describe import Described, Schema
 from schemas.dids import DidTask
+from schemas.hosts import HostState
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus, Ledger
 from schemas.jobs import JobMessage
@@ -40,14 +41,19 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "ledger": ("Ledger", Ledger),
     "job-status": ("JobStatus", JobStatus),
     "repos": ("RepoState", RepoState),
+    "hosts": ("HostState", HostState),
     "rates": ("JobRates", JobRates),
 }
 """Each topic's value: what it is called, and its type. Names without the deployment's prefix."""
 
 _REQUIRED_EXAMPLES: dict[tuple[str, ...], Any] = {
     ("source", "inline", "dids"): ["did:plc:z72i7hdynmk6r22z27h6tvur", "atproto.com"],
+    ("source", "handles", "handles"): ["bsky.app", "atproto.com"],
     ("source", "file", "path"): "accounts.csv",
     ("source", "sqlite", "path"): "accounts.db",
+    ("source", "s3", "path"): "s3://bucket/accounts/",
+    ("source", "collection", "collections"): ["app.bsky.feed.post"],
+    ("source", "job", "job_id"): "my-accounts-0123456789",
     ("storage", "parquet", "path"): "backfill",
 }
 """What `configs/default.yaml` shows for keys that have no default."""
@@ -94,9 +100,9 @@ def config_reference() -> str:
     ]
     document = Described(Backfill.model_json_schema())
     for path, schema, required in document.leaves():
-        alternatives = [part for part in path if part in document.alternatives(_top(document, path[0]))]
-        key = ".".join(part for part in path if part not in alternatives)
-        kind = f" [{alternatives[0]}]" if alternatives else ""
+        chosen = path[1:2] if document.alternatives(_top(document, path[0])) else ()
+        key = ".".join((path[0], *path[1 + len(chosen) :]))
+        kind = f" [{chosen[0]}]" if chosen else ""
         meaning = schema.get("description", "Chooses this kind.")
         lines.append(
             f"| `{key}`{kind} | {document.words(schema)} | {_default(schema, required)} | {meaning} |"

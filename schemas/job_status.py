@@ -54,6 +54,8 @@ class Ledger(Message):
     detail: str | None = None
     planned: Count = 0
     duplicates: Count = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What the source held and is no account of the job, by reason."""
     plan_finished: bool = False
     replaying: Count = 0
     """Accounts whose dead letters are being replayed; until they end again, they count as failed."""
@@ -80,6 +82,8 @@ class JobStatus(Message):
     total: Count = 0
     """Accounts planned so far; final once `plan_finished`."""
     duplicates: Count = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What the source held and is no account of the job, by reason."""
     plan_finished: bool = False
     replaying: Count = 0
     """Accounts whose dead letters are being replayed; until they end again, they count as failed."""

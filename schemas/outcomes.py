@@ -52,7 +52,8 @@ class RepoOutcome(Message):
     records: dict[str, int] = Field(default_factory=dict)
     """Records published, by collection."""
     dropped: dict[str, int] = Field(default_factory=dict)
-    """Records not published, by reason: `record_type`, `time_range`, `uri`, `invalid`, `too_large`."""
+    """Records not published, by reason: `record_type`, `time_range`, `uri`, `invalid`, `too_large`,
+    `cid_mismatch`. Strategy `list` counts only those that it has listed."""
     undated: Count = 0
     """Records whose day came from the TID, or that have none, for want of a usable createdAt."""
     bytes: Count = 0
@@ -67,16 +68,26 @@ class PlanOutcome(Message):
     job_id: str
     planned: Count
     duplicates: Count = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What the source held and is no account of the job, by reason."""
     finished: bool = False
 
 
 class JobEvent(Message):
-    """What the planner made of a command, or of a source that failed."""
+    """What the planner made of a command, or of a source that failed or that it read only in part."""
 
     kind: Literal["job"] = "job"
     job_id: str
     event: Literal[
-        "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "replayed"
+        "submitted",
+        "paused",
+        "resumed",
+        "cancelled",
+        "rejected",
+        "ignored",
+        "source_failed",
+        "noted",
+        "replayed",
     ]
     name: str | None = None
     detail: str | None = None

@@ -50,10 +50,13 @@ class SyncMarker(BaseModel):
     rev: str
     records: Count
     selection: str
+    since: str | None = None
+    """Absent: the marker is complete, the account's selected records are those of this repository. Else only
+    what is new after that rev precedes it, as operations on the state that was there; deletions are not."""
 
 
 class SyncEvent(BaseModel):
-    """The end of one repository: all its selected records precede it in this partition."""
+    """The end of one repository: its selected records precede it in this partition; all, unless `since`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,14 +86,11 @@ def record_event(head: bytes, collection: str, rkey: str, cid: str, record: byte
     )
 
 
-def sync_event(did: str, time_us: int, job: str, rev: str, records: int, selection: str) -> bytes:
-    """The marker that ends a repository."""
-    return orjson.dumps(
-        {
-            "did": did,
-            "time_us": time_us,
-            "kind": "sync",
-            "job": job,
-            "sync": {"rev": rev, "records": records, "selection": selection},
-        }
-    )
+def sync_event(
+    did: str, time_us: int, job: str, rev: str, records: int, selection: str, since: str | None = None
+) -> bytes:
+    """The marker that ends a repository, or with `since` what came to it after that rev."""
+    sync: dict[str, Any] = {"rev": rev, "records": records, "selection": selection}
+    if since is not None:
+        sync["since"] = since
+    return orjson.dumps({"did": did, "time_us": time_us, "kind": "sync", "job": job, "sync": sync})

@@ -103,6 +103,12 @@ class DynamoDBSettings(Group):
     endpoint_url: str | None = Field(None, description="Another endpoint, e.g. DynamoDB Local.")
 
 
+class S3Settings(Group):
+    """S3 means AWS, with the usual credential chain, unless an endpoint is set."""
+
+    endpoint_url: str | None = Field(None, description="Another endpoint, e.g. SeaweedFS.")
+
+
 class MetricsSettings(Group):
     """Where a process serves its metrics."""
 
@@ -122,6 +128,12 @@ class WorkerSettings(Group):
     spool_bytes: int = Field(32 * 2**20, ge=2**16, description="A CAR beyond this goes to a temporary file.")
     window_tasks: int = Field(
         20_000, ge=1, le=20_000, description="Offsets a partition may be read ahead of its commit."
+    )
+    host_give_up_seconds: float = Field(
+        21_600,
+        gt=0,
+        le=30 * 86_400,
+        description="A host without a success for so long is given up for a job; `run` and `demo` wait 600.",
     )
 
 
@@ -181,8 +193,9 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     network: NetworkSettings = NetworkSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
+    s3: S3Settings = S3Settings()
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)  # so that it knows what was set
-    worker: WorkerSettings = WorkerSettings()
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)  # likewise
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()
     rates: RatesSettings = RatesSettings()

@@ -24,12 +24,15 @@ from local.dynamodb import EmbeddedDynamoDB, tables_answer
 from local.java import default_cache_dir
 from local.kafka import BROKER_SETTINGS, NODE_ID, EmbeddedKafka, broker_answers, new_cluster_id
 from local.ports import HOST, choose_ports
+from local.seaweedfs import EmbeddedS3, objects_answer
 from tests.reference.install import install
 from tests.reference.reference import ReferenceNetwork
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"
 DYNAMODB_IMAGE = "amazon/dynamodb-local:2.6.1"
 DYNAMODB_PORT = 8000
+S3_IMAGE = "chrislusf/seaweedfs:4.48"
+S3_PORT = 8333
 CONTAINER_SECONDS = 60
 REFERENCE_SECONDS = 900
 
@@ -63,6 +66,21 @@ def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield endpoint_url
     else:
         server = EmbeddedDynamoDB(tmp_path_factory.mktemp("dynamodb"), in_memory=True)
+        yield asyncio.run(server.start())
+        asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint URL of an S3 server that takes any credentials."""
+    given = os.environ.get("SKYFILL_S3__ENDPOINT_URL")
+    if given:
+        yield given
+    elif docker_answers():
+        with s3_container() as endpoint_url:
+            yield endpoint_url
+    else:
+        server = EmbeddedS3(tmp_path_factory.mktemp("s3"))
         yield asyncio.run(server.start())
         asyncio.run(server.stop())
 
@@ -142,6 +160,17 @@ def dynamodb_container() -> Iterator[str]:
     publish(container, DYNAMODB_PORT, port)
     with container:
         wait_for_container(container, lambda: tables_answer(url))
+        yield url
+
+
+@contextmanager
+def s3_container() -> Iterator[str]:
+    port = choose_ports(["s3"], {})["s3"]
+    url = f"http://{HOST}:{port}"
+    container = DockerContainer(S3_IMAGE).with_command("server -s3 -master.telemetry=false -s3.iam=false")
+    publish(container, S3_PORT, port)
+    with container:
+        wait_for_container(container, lambda: objects_answer(url))
         yield url
 
 

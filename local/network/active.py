@@ -10,10 +10,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from local.network.faults import Corrupted, CutShort, Fault, Host, Moved, Odd, RotatedKey, ServerError, Slow
+from local.network.faults import (
+    Changing,
+    Corrupted,
+    CutShort,
+    Fault,
+    Host,
+    Moved,
+    Odd,
+    RotatedKey,
+    ServerError,
+    Slow,
+    Stalled,
+)
 
 F = TypeVar("F", bound=Fault)
-Counted = Corrupted | Slow | CutShort | ServerError | Odd
+Counted = Corrupted | Changing | Slow | Stalled | CutShort | ServerError | Odd
 
 
 class ActiveFaults:

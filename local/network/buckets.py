@@ -29,7 +29,8 @@ class Buckets:
     def spend(self, fault: RateLimited, client: str, method: str) -> tuple[bool, dict[str, str]]:
         """Count a request; returns whether it is allowed and the headers that say so.
 
-        As the reference PDS does it, RateLimit-Reset in epoch seconds is rounded down, Retry-After up.
+        As the reference PDS does it, RateLimit-Reset in epoch seconds is rounded down, and a refusal has no
+        Retry-After.
         """
         own = fault.repo_limit is not None and method == "com.atproto.sync.getRepo"
         limit = fault.repo_limit if own and fault.repo_limit is not None else fault.limit
@@ -41,15 +42,14 @@ class Buckets:
             "RateLimit-Reset": str(int(window.ends) if fault.reset == "epoch" else math.ceil(wait)),
             "RateLimit-Policy": f"{limit};w={fault.window}",
         }
-        allowed = window.used <= limit
-        if not allowed:
-            headers["Retry-After"] = str(math.ceil(wait))
-        return allowed, headers
+        return window.used <= limit, headers
 
-    def spend_hidden(self, fault: HiddenLimit, client: str) -> bool:
-        """Count a request against the budget nobody is told of; whether it is allowed."""
-        window, _ = self._count("hidden", client, 1.0)
-        return window.used <= fault.per_second
+    def spend_hidden(self, fault: HiddenLimit, client: str) -> tuple[bool, dict[str, str]]:
+        """The same for the budget nobody is told of: headers are only those of a refusal."""
+        window, now = self._count("hidden", client, fault.window)
+        allowed = window.used <= fault.limit
+        told = {} if allowed or not fault.retry_after else {"Retry-After": str(math.ceil(window.ends - now))}
+        return allowed, told
 
     def _count(self, bucket: str, client: str, seconds: float) -> tuple[_Window, float]:
         now = self._clock()

@@ -79,6 +79,14 @@ class InvalidRecord:
 
 
 @dataclass(frozen=True)
+class Changing:
+    """The account writes a post after each page of records that it answers (listRecords)."""
+
+    account: int
+    first: int | None = None
+
+
+@dataclass(frozen=True)
 class RateLimited:
     """A host with a budget of ``limit`` requests per fixed ``window`` (seconds), per client address.
 
@@ -95,15 +103,20 @@ class RateLimited:
 
 @dataclass(frozen=True)
 class HiddenLimit:
-    """A host that answers 429 without any header about it above ``per_second`` requests a second."""
+    """A host that takes ``limit`` requests of any kind per fixed ``window`` (seconds), and never says so.
+
+    Its 429 has no header about it either; with ``retry_after`` it has that one.
+    """
 
     host: Host
-    per_second: int
+    limit: int
+    window: float = 1.0
+    retry_after: bool = False
 
 
 @dataclass(frozen=True)
 class HostDown:
-    """No answer at all: connections are refused, open ones reset.
+    """No answer at all: open connections are reset, new ones refused, or with ``silent`` never established.
 
     ``begins`` is in seconds after the network's start, ``lasts`` in seconds; None is for ever.
     """
@@ -111,15 +124,41 @@ class HostDown:
     host: Host
     begins: float = 0.0
     lasts: float | None = None
+    silent: bool = False
+
+
+@dataclass(frozen=True)
+class ListedAs:
+    """The relay's listHosts says this of a PDS. It serves all the same."""
+
+    host: int
+    status: Literal["idle", "offline", "throttled", "banned"]
+
+
+@dataclass(frozen=True)
+class ForeignRows:
+    """A PDS lists accounts (by number) that live elsewhere, as if they were its own."""
+
+    host: int
+    accounts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MalformedRows:
+    """The first page of a host's listRepos begins with ``rows`` rows that name no account."""
+
+    host: Host
+    rows: int = 1
 
 
 @dataclass(frozen=True)
 class _Anywhere:
-    """A fault of either an account (on its PDS) or a whole host."""
+    """A fault of either an account (on its PDS) or a whole host; ``method`` (e.g. getRepo) narrows it."""
 
     account: int | None = None
     host: Host | None = None
     first: int | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if (self.account is None) == (self.host is None):
@@ -131,6 +170,14 @@ class Slow(_Anywhere):
     """The answer begins ``seconds`` late, or as soon as the fault is withdrawn."""
 
     seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Stalled(_Anywhere):
+    """The answer stops: before its head, in the middle of its body, or ``trickle``: the body comes a byte a
+    second. Withdrawn, it goes on."""
+
+    at: Literal["head", "body", "trickle"] = "body"
 
 
 @dataclass(frozen=True)
@@ -152,6 +199,8 @@ class Odd(_Anywhere):
     answer: str = "200 page"
 
 
-AccountFault = Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord
-HostFault = RateLimited | HiddenLimit | HostDown
-Fault = AccountFault | HostFault | Slow | CutShort | ServerError | Odd
+AccountFault = (
+    Unavailable | Moved | Tombstoned | Incomplete | RotatedKey | Corrupted | InvalidRecord | Changing
+)
+HostFault = RateLimited | HiddenLimit | HostDown | ListedAs | ForeignRows | MalformedRows
+Fault = AccountFault | HostFault | Slow | Stalled | CutShort | ServerError | Odd

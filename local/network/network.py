@@ -18,6 +18,7 @@ from local.network.directory import Directory
 from local.network.faults import Corrupted, Fault, Host, HostDown, Moved, RateLimited, Unavailable
 from local.network.ledger import Ledger
 from local.network.pds import Pds
+from local.network.records import Record
 from local.network.relay import Relay
 from local.network.server import HostServer
 from local.network.store import RepoStore
@@ -120,6 +121,10 @@ class Network:
         """What a perfect backfill would hold, account by account; see ``truth.py``."""
         return iter(self._truth)
 
+    def write(self, number: int, key: str, record: Record | None) -> str:
+        """An account creates, replaces or (None) deletes a record, "collection/rkey"; its new rev."""
+        return self._store.writes.add(self.account(number), key, record)
+
     async def start(self) -> None:
         """Listen on all ports. Raises LocalServerError if one is taken; then nothing listens."""
         try:
@@ -164,9 +169,9 @@ class Network:
             await self._end_outage(fault)
             await self.host_up(fault.host)
 
-    async def host_down(self, host: Host) -> None:
-        """Take a host off the network now, until ``host_up``."""
-        await self._servers[host].down()
+    async def host_down(self, host: Host, *, silent: bool = False) -> None:
+        """Take a host off the network now, until ``host_up``; see HostDown."""
+        await self._servers[host].down(silent=silent)
 
     async def host_up(self, host: Host) -> None:
         """Bring a host back, on its old port."""
@@ -190,7 +195,7 @@ class Network:
         pdses = [Pds(number, origin, *shared) for number, origin in enumerate(origins)]
         return {
             "plc": Directory(self._population, self._faults, self.ledger, origins, self._truth_lines),
-            "relay": Relay(self._population, pdses, origins, self._store),
+            "relay": Relay(self._population, self._faults, pdses, origins, self._store),
             **dict(enumerate(pdses)),
         }
 
@@ -202,7 +207,7 @@ class Network:
 
     async def _begin_outage(self, fault: HostDown) -> None:
         if fault.begins <= 0:
-            await self.host_down(fault.host)
+            await self.host_down(fault.host, silent=fault.silent)
         if fault.begins > 0 or fault.lasts is not None:
             self._outages[fault] = asyncio.create_task(self._outage(fault))
 
@@ -215,7 +220,7 @@ class Network:
     async def _outage(self, fault: HostDown) -> None:
         if fault.begins > 0:
             await asyncio.sleep(fault.begins)
-            await self.host_down(fault.host)
+            await self.host_down(fault.host, silent=fault.silent)
         if fault.lasts is not None:
             await asyncio.sleep(fault.lasts)
             await self.host_up(fault.host)

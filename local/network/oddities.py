@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from atp.blame import Blame
 from schemas.errors import ErrorType
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Hello</title></head><body>This domain is for sale.</body></html>"
@@ -42,7 +43,7 @@ class Oddity(NamedTuple):
     reason: str | None
     again: bool
     """Whether another attempt follows."""
-    about: Literal["host", "account", "budget"]
+    about: Blame
     answer: Callable[[Ask], Wire] | None = None
     """None where the oddity lies in reaching the host, so that there is no answer."""
 
@@ -133,7 +134,7 @@ ODDITIES: Mapping[str, Oddity] = {
     "200 page": Oddity(
         "200 with an HTML page, as of a parked domain",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         _page("200 OK"),
@@ -141,7 +142,7 @@ ODDITIES: Mapping[str, Oddity] = {
     "200 empty": Oddity(
         "200 with an empty body",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         lambda ask: _plain("200 OK", _CAR, b""),
@@ -149,44 +150,49 @@ ODDITIES: Mapping[str, Oddity] = {
     "200 error": Oddity(
         "200 with an error as JSON",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         _error("200 OK", "InternalServerError"),
     ),
     "400 page": Oddity(
-        "400 with an HTML page", "fetch_failed", "NotXrpc", True, "host", _page("400 Bad Request")
+        "400 with an HTML page", "fetch_failed", "NotAtproto", True, "host", _page("400 Bad Request")
     ),
     "403 page": Oddity(
-        "403 with a challenge page", "fetch_failed", "NotXrpc", True, "host", _page("403 Forbidden")
+        "403 with a challenge page", "fetch_failed", "NotAtproto", True, "host", _page("403 Forbidden")
     ),
     "404 page": Oddity(
-        "404 with an HTML page", "fetch_failed", "NotXrpc", True, "host", _page("404 Not Found")
+        "404 with an HTML page", "fetch_failed", "NotAtproto", True, "host", _page("404 Not Found")
     ),
     "404 JSON": Oddity(
         "404 with JSON that is no XRPC error",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         lambda ask: _plain("404 Not Found", _JSON, b'{"detail":"Not Found"}'),
     ),
     "500 page": Oddity(
-        "500 with an HTML page", "fetch_failed", "NotXrpc", True, "host", _page("500 Internal Server Error")
+        "500 with an HTML page",
+        "fetch_failed",
+        "NotAtproto",
+        True,
+        "host",
+        _page("500 Internal Server Error"),
     ),
     "502 page": Oddity(
-        "502 with an HTML page", "fetch_failed", "NotXrpc", True, "host", _page("502 Bad Gateway")
+        "502 with an HTML page", "fetch_failed", "NotAtproto", True, "host", _page("502 Bad Gateway")
     ),
     "503 page": Oddity(
-        "503 with an HTML page", "fetch_failed", "NotXrpc", True, "host", _page("503 Service Unavailable")
+        "503 with an HTML page", "fetch_failed", "NotAtproto", True, "host", _page("503 Service Unavailable")
     ),
     "504 page": Oddity(
-        "504 with an HTML page", "fetch_failed", "NotXrpc", True, "host", _page("504 Gateway Timeout")
+        "504 with an HTML page", "fetch_failed", "NotAtproto", True, "host", _page("504 Gateway Timeout")
     ),
     "522 page": Oddity(
         "52x, a proxy that does not reach its origin",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         _page("522 <none>"),
@@ -196,19 +202,19 @@ ODDITIES: Mapping[str, Oddity] = {
         "rate_limit_error",
         "RateLimited",
         True,
-        "budget",
+        "pace",
         _page("429 Too Many Requests"),
     ),
     "not HTTP": Oddity(
         "Another protocol",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         lambda ask: _raw(b"220 mail.example ESMTP\r\n\r\n"),
     ),
     "HTTP/2 only": Oddity(
-        "HTTP/2 without HTTP/1.1", "fetch_failed", "NotXrpc", True, "host", lambda ask: _raw(_GOAWAY)
+        "HTTP/2 without HTTP/1.1", "fetch_failed", "NotAtproto", True, "host", lambda ask: _raw(_GOAWAY)
     ),
     # XRPC errors
     "401": Oddity(
@@ -262,17 +268,22 @@ ODDITIES: Mapping[str, Oddity] = {
     # Redirects
     "redirect": Oddity("A redirect to the same host", None, None, False, "host", _redirect_once),
     "redirect loop": Oddity(
-        "A redirect to itself", "fetch_failed", "NotXrpc", True, "host", lambda ask: _to(ask.path)
+        "A redirect to itself", "fetch_failed", "NotAtproto", True, "host", lambda ask: _to(ask.path)
     ),
     "redirect to nothing": Oddity(
-        "A redirect to what is no URL", "fetch_failed", "NotXrpc", True, "host", lambda ask: _to("http://[")
+        "A redirect to what is no URL",
+        "fetch_failed",
+        "NotAtproto",
+        True,
+        "host",
+        lambda ask: _to("http://["),
     ),
     "redirect inside": Oddity(
         "A redirect to a private address or to plain http",
         "scope_violation",
         "AddressForbidden",
         False,
-        "account",
+        "rules",
     ),
     # On the way
     "hung up": Oddity(
@@ -297,7 +308,7 @@ ODDITIES: Mapping[str, Oddity] = {
     "length too short": Oddity(
         "Content-Length before the body's end",
         "fetch_failed",
-        "NotXrpc",
+        "NotAtproto",
         True,
         "host",
         lambda ask: _length(ask, len(ask.body) - 100),

@@ -16,7 +16,15 @@ from local.network.accounts import Account, Population
 from local.network.active import ActiveFaults
 from local.network.answer import Answer, bounded, json_answer, xrpc_error
 from local.network.directory import did_document, resolve_handle
-from local.network.faults import Moved, RotatedKey, Tombstoned, Unavailable
+from local.network.faults import (
+    Changing,
+    ForeignRows,
+    MalformedRows,
+    Moved,
+    RotatedKey,
+    Tombstoned,
+    Unavailable,
+)
 from local.network.store import Listed, RepoStore
 
 Status = Literal["active", "takendown", "suspended", "deactivated", "not_found"]
@@ -73,11 +81,13 @@ class Pds:
         return unavailable.state if unavailable is not None else "active"
 
     def get_repo(self, query: Mapping[str, str]) -> Answer:
-        """com.atproto.sync.getRepo; ``since`` is ignored, as a host may: the answer is the full repo."""
+        """com.atproto.sync.getRepo; with ``since`` the blocks that came after that rev, none if none did."""
         account = self._synced(query)
         if isinstance(account, Answer):
             return account
-        return Answer(200, self._store.car(account), "application/vnd.ipld.car", chunked=True)
+        since = query.get("since")
+        car = self._store.car(account) if since is None else self._store.difference(account, since)
+        return Answer(200, car, "application/vnd.ipld.car", chunked=True)
 
     def get_latest_commit(self, query: Mapping[str, str]) -> Answer:
         account = self._synced(query)
@@ -92,7 +102,7 @@ class Pds:
         if account is None or status == "not_found":
             return xrpc_error("RepoNotFound", f"Could not find repo for DID: {query.get('did', '')}")
         if status == "active":
-            return json_answer({"did": account.did, "active": True, "rev": account.rev})
+            return json_answer({"did": account.did, "active": True, "rev": self._store.writes.rev(account)})
         return json_answer({"did": account.did, "active": False, "status": status})
 
     async def list_repos(self, query: Mapping[str, str]) -> Answer:
@@ -102,10 +112,13 @@ class Pds:
             return xrpc_error("InvalidRequest", "limit must be between 1 and 1000")
         cursor = query.get("cursor", "")
         number = int(cursor) if cursor.isascii() and cursor.isdigit() else 0
-        repos: list[dict[str, object]] = []
+        malformed = self._faults.of_host(self._number, MalformedRows)
+        repos: list[object] = malformed_rows(malformed.rows if malformed and number == 0 else 0)
         while number < len(self._population) and len(repos) < limit:
             account = self._population.account(number)
             status = self.status(account)
+            if status == "not_found" and self._claims(account):
+                status = "active"
             if status != "not_found":
                 repos.append(self._row(account, status))
                 await asyncio.sleep(0)  # a row may cost building a repository
@@ -125,6 +138,8 @@ class Pds:
         page = self._page(account, collection, limit, query.get("cursor"), query.get("reverse") == "true")
         rows = [self._record(account, item) for item in page]
         more = {"cursor": page[-1].key.partition("/")[2]} if page else {}
+        if self._faults.strikes(self._faults.of_account(account.number, Changing)):
+            self._store.writes.add_post(account)
         return json_answer({**more, "records": rows})
 
     def get_record(self, query: Mapping[str, str]) -> Answer:
@@ -197,10 +212,27 @@ class Pds:
             "value": orjson.Fragment(item.value),
         }
 
+    def _claims(self, account: Account) -> bool:
+        foreign = self._faults.of_host(self._number, ForeignRows)
+        return foreign is not None and account.number in foreign.accounts
+
     def _row(self, account: Account, status: Status) -> dict[str, object]:
         head = self._store.head(account)
         row: dict[str, object] = {"did": account.did, "head": head.cid, "rev": head.rev}
         return {**row, "active": True} if status == "active" else {**row, "active": False, "status": status}
+
+
+def malformed_rows(count: int) -> list[object]:
+    """Rows of listRepos as no host should send them."""
+    wrong: list[object] = [
+        {"did": "nobody"},
+        {"did": 7, "active": True},
+        {"head": "bafy"},
+        "did:plc:x",
+        None,
+        [],
+    ]
+    return [wrong[number % len(wrong)] for number in range(count)]
 
 
 def _key(item: Listed) -> str:

@@ -85,7 +85,7 @@ class Author:
                 collection, rkey, record = "app.bsky.actor.profile", "self", self._profile()
             else:
                 rkey, record = tid(moment, self._clock), make()
-            record["createdAt"] = _instant(moment)
+            record["createdAt"] = instant(moment)
             if i % ODD_EVERY == ODD_EVERY // 7:
                 self._make_odd(record, i)
             records[f"{collection}/{rkey}"] = record
@@ -226,7 +226,7 @@ class Author:
 HEX_TO_BASE32 = str.maketrans("0123456789", "ghijklmnop")
 
 
-def _instant(microseconds: int) -> str:
+def instant(microseconds: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
     day, rest = divmod(microseconds // 1000, 86_400_000)
     seconds, milliseconds = divmod(rest, 1000)

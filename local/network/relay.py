@@ -6,9 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from local.network.accounts import Population
+from local.network.accounts import Account, Population
+from local.network.active import ActiveFaults
 from local.network.answer import Answer, bounded, json_answer, xrpc_error
-from local.network.pds import Pds
+from local.network.faults import ListedAs, MalformedRows
+from local.network.pds import Pds, Status, malformed_rows
 from local.network.store import RepoStore
 
 
@@ -16,9 +18,15 @@ class Relay:
     """Lists what the PDSs hold; ``pdses`` and ``origins`` are by host number."""
 
     def __init__(
-        self, population: Population, pdses: Sequence[Pds], origins: Sequence[str], store: RepoStore
+        self,
+        population: Population,
+        faults: ActiveFaults,
+        pdses: Sequence[Pds],
+        origins: Sequence[str],
+        store: RepoStore,
     ) -> None:
         self._population = population
+        self._faults = faults
         self._pdses = pdses
         self._origins = origins
         self._store = store
@@ -47,7 +55,7 @@ class Relay:
                 "hostname": origin.removeprefix("http://"),
                 "seq": 0,
                 "accountCount": counts[number],
-                "status": "active",
+                "status": listed.status if (listed := self._faults.of_host(number, ListedAs)) else "active",
             }
             for number, origin in enumerate(self._origins)
         ]
@@ -58,8 +66,9 @@ class Relay:
         limit = bounded(query, "limit", default=500, most=most)
         if limit is None:
             return xrpc_error("InvalidRequest", f"limit must be between 1 and {most}")
-        rows: list[dict[str, object]] = []
         number = _number(query)
+        malformed = self._faults.of_host("relay", MalformedRows)
+        rows: list[object] = malformed_rows(malformed.rows if malformed and number == 0 else 0)
         while number < len(self._population) and len(rows) < limit:
             row = self._row(number, collection)
             if row is not None:
@@ -70,12 +79,19 @@ class Relay:
 
     def _row(self, number: int, collection: str | None) -> dict[str, object] | None:
         account = self._population.account(number)
-        if not any(pds.status(account) == "active" for pds in self._pdses):
-            return None
-        if collection is None:
+        status = self._status(account)
+        if collection is None and status != "not_found":
             head = self._store.head(account)
-            return {"did": account.did, "head": head.cid, "rev": head.rev, "active": True}
+            row: dict[str, object] = {"did": account.did, "head": head.cid, "rev": head.rev}
+            return row | ({"active": True} if status == "active" else {"active": False, "status": status})
+        if status != "active" or collection is None:
+            return None
         return {"did": account.did} if collection in self._store.collections(account) else None
+
+    def _status(self, account: Account) -> Status:
+        """What the host that the account lives on says of it; a host that it left has no say."""
+        said = {pds.status(account) for pds in self._pdses} - {"not_found"}
+        return "active" if "active" in said else next(iter(sorted(said)), "not_found")
 
 
 def _number(query: Mapping[str, str]) -> int:

@@ -7,8 +7,10 @@ answer, and enters every request into the ledger, however it ends.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
 from functools import partial
 
 from aiohttp import web
@@ -17,12 +19,23 @@ from local.network.accounts import Population
 from local.network.active import ActiveFaults
 from local.network.answer import Answer, Service, xrpc_error
 from local.network.buckets import Buckets
-from local.network.faults import CutShort, HiddenLimit, Host, Odd, RateLimited, ServerError, Slow
+from local.network.faults import (
+    CutShort,
+    HiddenLimit,
+    Host,
+    Odd,
+    RateLimited,
+    ServerError,
+    Slow,
+    Stalled,
+)
 from local.network.ledger import Ending, Ledger, Request
 from local.network.oddities import ODDITIES, Ask
 
 CHUNK = 64 * 1024
 LOOK_SECONDS = 0.05
+FILLERS = 4
+"""Connections that more than fill a queue of length 0."""
 
 
 class HostServer:
@@ -46,10 +59,11 @@ class HostServer:
         self._population = population
         self._faults = faults
         self._ledger = ledger
-        self._buckets = Buckets(clock)
+        self._buckets, self._clock = Buckets(clock), clock
         self._port = port
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
+        self._fillers: list[socket.socket] = []
 
     @property
     def origin(self) -> str:
@@ -67,20 +81,39 @@ class HostServer:
         """Serve on the reserved port. Nothing happens if the host is up."""
         if self._runner is not None or self._socket is None:
             return
+        self._let_in()
         app = web.Application()
         app.router.add_get("/{path:.*}", partial(self._respond, service))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, handler_cancellation=True)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 
-    async def down(self) -> None:
-        """Reset the open connections and refuse new ones. Nothing happens if the host is down."""
+    async def down(self, *, silent: bool = False) -> None:
+        """Reset the open connections and refuse new ones, or leave these without an answer. Nothing happens
+        if the host is down."""
         if self._runner is not None:
             await self._hang_up(self._runner)
             self.reserve()
+        if silent and self._socket is not None:
+            self._shut_out(self._socket)
+
+    def _shut_out(self, listening: socket.socket) -> None:
+        """Fill the queue of a socket that nobody accepts from: what connects later waits without an end."""
+        listening.listen(0)
+        for _ in range(FILLERS):
+            filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self._port))
+            self._fillers.append(filler)
+
+    def _let_in(self) -> None:
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
 
     async def close(self) -> None:
         """Free the port."""
+        self._let_in()
         if self._runner is not None:
             await self._hang_up(self._runner)
         if self._socket is not None:
@@ -98,7 +131,7 @@ class HostServer:
     async def _respond(self, service: Service, request: web.Request) -> web.StreamResponse:
         since = self._ledger.arrived(self._label)
         did = _did_of(request)
-        delivery = _Delivery(request)
+        delivery = _Delivery(request, formatdate(self._clock(), usegmt=True))
         try:
             await self._answer(service, request, did, delivery)
         except ConnectionError:
@@ -119,38 +152,46 @@ class HostServer:
             await delivery.send(refused, headers)
             return
         number = self._account_number(did)
-        slow = self._fault(Slow, number)
+        slow = self._fault(Slow, number, request.path)
         if isinstance(slow, Slow) and self._faults.strikes(slow):
-            await self._linger(slow)
-        broken = self._fault(ServerError, number)
+            await self._linger(slow, slow.seconds)
+        stalled = self._fault(Stalled, number, request.path)
+        if isinstance(stalled, Stalled) and self._faults.strikes(stalled):
+            if stalled.at == "head":
+                await self._linger(stalled)
+            else:
+                delivery.stalls = partial(self._linger, stalled), stalled.at == "trickle"
+        broken = self._fault(ServerError, number, request.path)
         if isinstance(broken, ServerError) and self._faults.strikes(broken):
             error = xrpc_error("InternalServerError", "Internal Server Error", status=broken.status)
             await delivery.send(error, headers)
             return
         answer = await service.answer(request.path, request.query)
-        odd = self._fault(Odd, number)
+        odd = self._fault(Odd, number, request.path)
         if isinstance(odd, Odd) and self._faults.strikes(odd):
             await delivery.send_odd(odd.answer, answer)
             return
-        cut = self._fault(CutShort, number)
+        cut = self._fault(CutShort, number, request.path)
         if isinstance(cut, CutShort) and answer.status == 200 and self._faults.strikes(cut):
             await delivery.send_half(answer, headers)
             return
         await delivery.send(answer, headers)
 
-    async def _linger(self, slow: Slow) -> None:
+    async def _linger(self, fault: Slow | Stalled, seconds: float = math.inf) -> None:
         """Until the time is over, or the fault withdrawn."""
         loop = asyncio.get_running_loop()
-        ends = loop.time() + slow.seconds
-        while (left := ends - loop.time()) > 0 and self._faults.in_force(slow):  # noqa: ASYNC110
+        ends = loop.time() + seconds
+        while (left := ends - loop.time()) > 0 and self._faults.in_force(fault):  # noqa: ASYNC110
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
     def _limit(self, request: web.Request) -> tuple[Answer | None, Mapping[str, str]]:
         """A 429 if a budget is spent, and the headers to send with whatever is answered."""
         client = request.remote or ""
         hidden = self._faults.of_host(self.name, HiddenLimit)
-        if hidden is not None and not self._buckets.spend_hidden(hidden, client):
-            return Answer(429, b"", "text/plain"), {}
+        if hidden is not None:
+            allowed, told = self._buckets.spend_hidden(hidden, client)
+            if not allowed:
+                return Answer(429, b"", "text/plain"), told
         limited = self._faults.of_host(self.name, RateLimited)
         if limited is None:
             return None, {}
@@ -160,14 +201,19 @@ class HostServer:
         return xrpc_error("RateLimitExceeded", "Rate Limit Exceeded", status=429), headers
 
     def _fault(
-        self, kind: type[Slow] | type[CutShort] | type[ServerError] | type[Odd], number: int | None
-    ) -> Slow | CutShort | ServerError | Odd | None:
+        self,
+        kind: type[Slow] | type[Stalled] | type[CutShort] | type[ServerError] | type[Odd],
+        number: int | None,
+        path: str,
+    ) -> Slow | Stalled | CutShort | ServerError | Odd | None:
         """The fault of this kind on the request's account (on PDSs only), else on the host."""
+        method = path.rpartition(".")[2]
         if number is not None and isinstance(self.name, int):
             fault = self._faults.of_account(number, kind)
-            if fault is not None:
+            if fault is not None and fault.method in (None, method):
                 return fault
-        return self._faults.of_host(self.name, kind)
+        fault = self._faults.of_host(self.name, kind)
+        return fault if fault is not None and fault.method in (None, method) else None
 
     def _account_number(self, did: str | None) -> int | None:
         account = self._population.find(did) if did is not None else None
@@ -177,20 +223,41 @@ class HostServer:
 class _Delivery:
     """Sends one answer and knows what became of it."""
 
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
+    def __init__(self, request: web.Request, date: str) -> None:
+        """`date` is the answer's Date: that of the network's clock, as all that it tells of times."""
+        self._request, self._date = request, date
         self.response = web.StreamResponse()
         self.ending: Ending = "complete"
+        self.stalls: tuple[Callable[..., Awaitable[None]], bool] | None = None
+        """Waits until a stall is over, or so many seconds; and whether a byte gets through each second."""
         self._status = 0
         self._sent = 0
 
     async def send(self, answer: Answer, headers: Mapping[str, str]) -> None:
         await self._begin(answer, headers)
-        await self._write(answer.body)
+        await self._write(await self._stall(answer.body))
         if answer.lines is not None:
             async for line in answer.lines:
                 await self._write(line)
         await self.response.write_eof()
+
+    async def _stall(self, body: bytes) -> bytes:
+        """Sends what gets through a stall; what is left when it is over."""
+        if self.stalls is None:
+            return body
+        wait, trickles = self.stalls
+        if not trickles:
+            half = len(body) // 2
+            await self._write(body[:half])
+            await wait()
+            return body[half:]
+        for place in range(len(body)):
+            began = asyncio.get_running_loop().time()
+            await self._write(body[place : place + 1])
+            await wait(1.0)
+            if asyncio.get_running_loop().time() < began + 1.0 - LOOK_SECONDS:
+                return body[place + 1 :]
+        return b""
 
     async def send_half(self, answer: Answer, headers: Mapping[str, str]) -> None:
         """Send the first half of the body, then reset the connection."""
@@ -236,6 +303,7 @@ class _Delivery:
         self._status = answer.status
         response = web.StreamResponse(status=answer.status, headers={**answer.headers, **headers})
         response.headers["Content-Type"] = answer.content_type
+        response.headers["Date"] = self._date
         if answer.chunked:
             response.enable_chunked_encoding()
         else:

@@ -19,6 +19,7 @@ from local.network.faults import Corrupted, InvalidRecord, RotatedKey
 from local.network.keys import SigningKey
 from local.network.records import Record
 from local.network.repo import Repository, build_repository, cid_of, cid_text, encode_record
+from local.network.writes import Writes
 
 INVALID_KEY = "app.bsky.feed.post/3zzzzinvalid2"
 STRANGER = 99
@@ -32,6 +33,7 @@ class Content(NamedTuple):
     """What the blocks of a repository depend on."""
 
     did: str
+    rev: str
     invalid_record: bool
     rotated_key: bool
 
@@ -85,6 +87,7 @@ class RepoStore:
     ) -> None:
         self._population = population
         self._faults = faults
+        self.writes = Writes()
         self._heads: dict[Content, Head] = {}
         self._cars: _Kept[tuple[Content, str | None], bytes] = _Kept(car_budget, len)
         self._listings: _Kept[Content, list[Listed]] = _Kept(
@@ -95,9 +98,10 @@ class RepoStore:
         """The key that signs the repository now."""
         return account.key(1 if self._faults.of_account(account.number, RotatedKey) else 0)
 
-    def records(self, account: Account) -> dict[str, Record]:
-        """All records by "collection/rkey", the invalid one included."""
+    def records(self, account: Account, rev: str | None = None) -> dict[str, Record]:
+        """All records by "collection/rkey", the invalid one included, at ``rev`` (None: now)."""
         records = self._population.write_records(account)
+        self.writes.apply(account, records, rev)
         if self._faults.of_account(account.number, InvalidRecord):
             records[INVALID_KEY] = {
                 "$type": "app.bsky.feed.post",
@@ -124,6 +128,14 @@ class RepoStore:
         how = fault.how if fault is not None and self._faults.strikes(fault) else None
         return self._cars.get((self._content(account), how), lambda: self._build_car(account, how))
 
+    def difference(self, account: Account, since: str) -> bytes:
+        """What getRepo answers with ``since``: the blocks that the repository did not have at that rev."""
+        now = self._build(account, self.writes.rev(account))
+        if since >= now.rev:
+            return now.car(without=now.blocks.keys())
+        before = self._build(account, since).blocks if since >= account.rev else {}
+        return now.car(without=before.keys())
+
     def warm(self, account: Account) -> int:
         """Build the account's CAR ahead of its first request, without spending a fault; its size in bytes."""
         return len(self._cars.get((self._content(account), None), lambda: self._build_car(account, None)))
@@ -147,7 +159,7 @@ class RepoStore:
         faults = self._faults
         invalid = faults.of_account(account.number, InvalidRecord) is not None
         rotated = faults.of_account(account.number, RotatedKey) is not None
-        return Content(account.did, invalid, rotated)
+        return Content(account.did, self.writes.rev(account), invalid, rotated)
 
     def _list(self, account: Account) -> list[Listed]:
         records = self.records(account)
@@ -157,9 +169,7 @@ class RepoStore:
         ]
 
     def _build_car(self, account: Account, how: str | None) -> bytes:
-        key = account.key(STRANGER) if how == "wrong_signature" else self.key(account)
-        blocks = self._blocks(account, self.records(account))
-        repository = build_repository(account.did, key, blocks, account.rev)
+        repository = self._build(account, self.writes.rev(account), how)
         if how == "flipped_byte":
             return _flip_a_byte(repository)
         if how == "missing_block":
@@ -168,6 +178,10 @@ class RepoStore:
         if how is None:
             self._heads[self._content(account)] = Head(cid_text(repository.commit), repository.rev)
         return repository.car()
+
+    def _build(self, account: Account, rev: str, how: str | None = None) -> Repository:
+        key = account.key(STRANGER) if how == "wrong_signature" else self.key(account)
+        return build_repository(account.did, key, self._blocks(account, self.records(account, rev)), rev)
 
 
 def _flip_a_byte(repository: Repository) -> bytes:

@@ -20,6 +20,7 @@ from local.network.faults import (
     Incomplete,
     Moved,
     ServerError,
+    Stalled,
     Tombstoned,
     Unavailable,
 )
@@ -37,6 +38,13 @@ CORRUPTED = {
     "flipped_byte": "BlockMismatch",
     "wrong_signature": "SignatureInvalid",
     "missing_block": "BlockMissing",
+}
+
+_Breaking = ServerError | CutShort | Stalled
+_BROKEN: dict[type[_Breaking], str] = {
+    ServerError: "UnexpectedResponse",
+    CutShort: "HostUnreachable",
+    Stalled: "HostTimeout",
 }
 
 
@@ -108,14 +116,14 @@ class Truth:
             return "unavailable", "IdentityTombstoned"
         if self._faults.of_account(number, Incomplete):
             return "unavailable", "IdentityIncomplete"
-        if self._is_down("plc") or self._breaks_for_ever(self._at("plc")):
+        if self._down("plc") or self._breaks_for_ever(self._at("plc")):
             return "unreachable", "IdentityUnreachable"
         host = self._host(account)
-        if self._is_down(host):
-            return "unreachable", "HostUnreachable"
+        if down := self._down(host):
+            return "unreachable", "HostTimeout" if down.silent else "HostUnreachable"
         broken = self._breaks_for_ever([*self._at(host), *self._of(number)])
         if broken is not None:
-            return "unreachable", "HostUnreachable" if isinstance(broken, CutShort) else "UnexpectedResponse"
+            return "unreachable", _BROKEN[type(broken)]
         unavailable = self._faults.of_account(number, Unavailable)
         if unavailable is not None:
             return "unavailable", UNAVAILABLE[unavailable.state]
@@ -124,15 +132,16 @@ class Truth:
             return "corrupted", CORRUPTED[corrupted.how]
         return "ok", ""
 
-    def _is_down(self, host: Host) -> bool:
+    def _down(self, host: Host) -> HostDown | None:
+        """The outage that never ends, if there is one."""
         down = self._faults.of_host(host, HostDown)
-        return down is not None and down.lasts is None
+        return down if down is not None and down.lasts is None else None
 
-    def _at(self, host: Host) -> list[ServerError | CutShort | None]:
-        return [self._faults.of_host(host, ServerError), self._faults.of_host(host, CutShort)]
+    def _at(self, host: Host) -> list[_Breaking | None]:
+        return [self._faults.of_host(host, kind) for kind in _BROKEN]
 
-    def _of(self, number: int) -> list[ServerError | CutShort | None]:
-        return [self._faults.of_account(number, ServerError), self._faults.of_account(number, CutShort)]
+    def _of(self, number: int) -> list[_Breaking | None]:
+        return [self._faults.of_account(number, kind) for kind in _BROKEN]
 
-    def _breaks_for_ever(self, faults: list[ServerError | CutShort | None]) -> ServerError | CutShort | None:
+    def _breaks_for_ever(self, faults: list[_Breaking | None]) -> _Breaking | None:
         return next((fault for fault in faults if fault is not None and fault.first is None), None)

@@ -7,23 +7,25 @@ the same as long as nobody writes to it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from urllib.parse import quote
 
-from producers.sources.base import AccountSource, existing_file
-from schemas.backfill import SqliteSource
+from producers.sources.file import existing_file
+from producers.sources.listed import LIST_PAGE, ListedAccounts
 from schemas.errors import SourceError
+from schemas.sources import SqliteSource
 
 _READING = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
 
 
-class SqliteAccounts(AccountSource):
-    """The first column of the query's rows; NULL and empty text are left out."""
+class SqliteAccounts(ListedAccounts):
+    """The first column of the query's rows."""
 
-    def __init__(self, source: SqliteSource) -> None:
+    def __init__(self, source: SqliteSource, page_entries: int = LIST_PAGE) -> None:
+        super().__init__(page_entries)
         self._path = source.path
         self._query = source.query
 
@@ -31,7 +33,7 @@ class SqliteAccounts(AccountSource):
     def name(self) -> str:
         return f"{self._path} (query: {self._query})"
 
-    def _entries(self) -> Iterator[str]:
+    def _entries(self) -> Generator[str | None, None, None]:
         path = existing_file(self._path)
         try:
             connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
@@ -49,8 +51,7 @@ class SqliteAccounts(AccountSource):
                 if rows.description is None:
                     raise self._unreadable("the query returns no rows; source.query has to be a SELECT")
                 for row in rows:
-                    if row[0] is not None and (entry := str(row[0]).strip()):
-                        yield entry
+                    yield (str(row[0]).strip() or None) if row[0] is not None else None
             except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
                 raise self._unreadable(_advice(error, tables)) from error
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atp.blame import Blame, blame_for, never_connected
 from schemas.dids import DidTask
-from schemas.errors import ErrorType, SkyfillError
+from schemas.errors import ErrorType, RepoError, SkyfillError, XrpcError
+from schemas.records import Proof
 from stream_workers.fetch.budget import Spool
 from stream_workers.fetch.events import RepoEvents
+
+Strategy = Literal["repo", "list", "since"]
+"""How records came."""
+HostWord = Literal["answered", "failed", "never_connected", "refused", "unknown"]
+"""What a go that brought nothing says of the host. The others say that it answered."""
+_WORDS: dict[Blame, HostWord] = {"account": "answered", "pace": "refused", "rules": "unknown"}
 
 
 @dataclass
@@ -21,7 +29,23 @@ class Fetched:
     events: RepoEvents
     messages: list[bytes] | None
     spool: Spool
-    seconds: float
+    strategy: Strategy
+    since: str | None = None
+    """The rev that the records go on from; None: they are all there are."""
+    seconds: float = 0.0
+
+    @property
+    def proof(self) -> Proof:
+        """What stands behind the records."""
+        return self.events.proof
+
+
+@dataclass
+class Unchanged:
+    """The repository is still at the rev that the stores know."""
+
+    rev: str
+    seconds: float = 0.0
 
 
 @dataclass
@@ -33,6 +57,7 @@ class Failed:
     reason: str
     detail: str
     seconds: float = 0.0
+    host: HostWord = "unknown"
 
 
 @dataclass
@@ -44,6 +69,28 @@ class Retry:
     detail: str
     delay: float
     seconds: float = 0.0
+    host: HostWord = "unknown"
+
+
+@dataclass
+class GivenUp:
+    """The job no longer waits for the account's host. The first of a host's accounts carries the dead letter
+    for all of them: then `accounts` says how many there are so far."""
+
+    detail: str
+    failing_since: float
+    """Seconds since 1970."""
+    accounts: int | None = None
+    error_type: ErrorType = "network_error"
+    reason: str = "HostGivenUp"
+    seconds: float = 0.0
+
+
+@dataclass
+class Waiting:
+    """No ending: the host takes nothing before `until`, seconds since 1970. Nothing is spent."""
+
+    until: float
 
 
 @dataclass
@@ -70,7 +117,7 @@ class Unreadable:
     did: str | None = None
 
 
-Ending = Fetched | Failed | Retry | Requeued | Cancelled | Unreadable
+Ending = Fetched | Unchanged | Failed | Retry | GivenUp | Requeued | Cancelled | Unreadable
 
 
 def failed(error: SkyfillError, seconds: float = 0.0) -> Failed:
@@ -78,4 +125,14 @@ def failed(error: SkyfillError, seconds: float = 0.0) -> Failed:
     status: Literal["unavailable", "failed"] = (
         "unavailable" if error.error_type == "data_unavailable" else "failed"
     )
-    return Failed(status, error.error_type, error.reason, str(error), seconds)
+    return Failed(status, error.error_type, error.reason, str(error), seconds, host_word(error))
+
+
+def host_word(error: SkyfillError) -> HostWord:
+    """What an error says of the host that was asked."""
+    if isinstance(error, XrpcError):
+        blame = blame_for(error)
+        if blame == "host":
+            return "never_connected" if never_connected(error) else "failed"
+        return _WORDS[blame]
+    return "answered" if isinstance(error, RepoError) else "unknown"

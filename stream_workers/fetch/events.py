@@ -1,4 +1,4 @@
-"""A verified repository as messages of `records`: selected, tallied, the broken ones set aside."""
+"""Proven records as messages of `records`: selected, tallied, the broken ones set aside."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from atp.repo import BrokenRecord, Record, Repo
+from atp.repo import BrokenRecord, Record, Records
 from messaging.clients import MESSAGE_BYTES
 from schemas.deadletter import DeadLetter
+from schemas.errors import CidMismatch
 from schemas.records import record_event, record_head
 from stream_workers.fetch.selection import Selection
 
@@ -18,14 +19,20 @@ _ROOM = 4096
 _BLOCK_BYTES = (MESSAGE_BYTES - _ROOM) // 4 * 3 - 1024
 """What of a raw block fits into a dead letter as base64."""
 
+_INVALID = ("invalid", "invalid")
+"""What a record that is no valid atproto data counts as, and its dead letter's reason."""
+
 
 class RepoEvents:
     """Life: made, iterated over once to its end; then the tallies hold."""
 
-    def __init__(self, repo: Repo, job_id: str, host: str, selection: Selection, fetched_at: float) -> None:
+    def __init__(
+        self, repo: Records, job_id: str, host: str, selection: Selection, fetched_at: float
+    ) -> None:
         """`fetched_at` in seconds since 1970."""
         self._repo, self._job_id, self._host, self._selection = repo, job_id, host, selection
         self._fetched_at = fetched_at
+        self.proof = repo.proof
         self.records: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.undated = 0
@@ -34,7 +41,7 @@ class RepoEvents:
     def __iter__(self) -> Iterator[bytes]:
         """One event per wanted record, in key order."""
         repo, judge, records, dropped = self._repo, self._selection.judge, self.records, self.dropped
-        head = record_head(repo.did, int(self._fetched_at * 1e6), self._job_id, "commit", repo.rev)
+        head = record_head(repo.did, int(self._fetched_at * 1e6), self._job_id, repo.proof, repo.rev)
         why_not = self._selection.wants_key(repo.did)
 
         def wanted(collection: str, rkey: str) -> bool:
@@ -45,20 +52,24 @@ class RepoEvents:
 
         for record in repo.records(wanted):
             if isinstance(record, BrokenRecord):
-                self._set_aside(record, "invalid", record.reason, record.raw)
+                counted, name = ("cid_mismatch", CidMismatch.__name__) if record.mismatch else _INVALID
+                self._set_aside(record, counted, name, record.reason, record.raw)
                 continue
             reason, undated = judge(record.collection, record.rkey, record.json, record.created_at)
             self.undated += undated
             if reason is not None:
                 dropped[reason] += 1
             elif len(record.json) > MESSAGE_BYTES - _ROOM:
-                self._set_aside(record, "too_large", f"{len(record.json)} bytes of JSON", record.json)
+                detail = f"{len(record.json)} bytes of JSON"
+                self._set_aside(record, "too_large", "too_large", detail, record.json)
             else:
                 records[record.collection] += 1
                 yield record_event(head, record.collection, record.rkey, record.cid, record.json)
 
-    def _set_aside(self, record: Record | BrokenRecord, reason: str, detail: str, raw: bytes) -> None:
-        self.dropped[reason] += 1
+    def _set_aside(
+        self, record: Record | BrokenRecord, counted: str, reason: str, detail: str, raw: bytes
+    ) -> None:
+        self.dropped[counted] += 1
         if len(raw) > _BLOCK_BYTES:
             detail += f"; the first {_BLOCK_BYTES} of {len(raw)} bytes are kept"
         self.broken.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry
@@ -11,11 +11,23 @@ from prometheus_client import CollectorRegistry
 from messaging.instruments import GroupMetrics, HttpMetrics, TransactionMetrics
 from messaging.metrics import LONG_SECONDS, CounterOf, GaugeOf, HistogramOf, Readings, Section
 from messaging.task_stream import InFlight
-from stream_workers.fetch.ending import Cancelled, Ending, Failed, Fetched, Requeued, Retry, Unreadable
+from schemas.hosts import BreakerState
+from stream_workers.fetch.ending import (
+    Cancelled,
+    Ending,
+    Failed,
+    Fetched,
+    GivenUp,
+    Requeued,
+    Retry,
+    Unchanged,
+    Unreadable,
+)
 
 TASKS = CounterOf(
     "skyfill_tasks_total",
-    "Goes at tasks by ending: completed, unavailable, failed, retrying, requeued, cancelled, unreadable.",
+    "Goes at tasks by ending: completed, unchanged, unavailable, failed, retrying, requeued, cancelled, "
+    "unreadable.",
     "Those of a transaction that is aborted count too, and come again: exact counts are in the job's status. "
     "`failed` has dead letters with the reasons; `requeued` goes up while a job is paused.",
     ("ending",),
@@ -78,6 +90,41 @@ DOWNLOAD_BYTES = GaugeOf(
     "Memory that downloads hold now, of worker.memory_bytes.",
     "At the budget, further downloads go to temporary files and new ones wait.",
 )
+LIMITER_SECONDS = CounterOf(
+    "skyfill_limiter_seconds_total",
+    "Time that requests waited for a turn at their host, summed over requests.",
+    "Its rate is how many requests wait at any time: the hosts' budgets, or `requests_per_second`, are the "
+    "bound. Long pauses are not in it: there tasks wait without a place, see skyfill_tasks_in_flight.",
+)
+BUDGET_USED = HistogramOf(
+    "skyfill_host_budget_used_ratio",
+    "Share of a host's budget that was used, of each window that ended, advertised and learnt ones.",
+    "Near 1: hosts are the bound, and nothing is left to gain. Low with tasks waiting: this worker, or the "
+    "job's own limits.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.97, 0.98, 0.99, 1.0),
+)
+REFUSALS = CounterOf(
+    "skyfill_host_refusals_total",
+    "Requests that were answered 429.",
+    "A few while a host that advertises nothing is learnt, then under one in a thousand. More: somebody else "
+    "asks from this address, or a host changes its budget.",
+)
+HOSTS = GaugeOf(
+    "skyfill_hosts",
+    "Hosts that this worker has met, by breaker: closed, open, half_open.",
+    "Many open at once: look at this machine's own network first.",
+    ("breaker",),
+)
+PARKED = CounterOf(
+    "skyfill_tasks_parked_total",
+    "Tasks sent to the retry topic for a while, without spending an attempt: a closed host filled a window.",
+    "Growing: hosts that are down or spent hold far more tasks than others; these are read on meanwhile.",
+)
+GIVEN_UP = CounterOf(
+    "skyfill_hosts_given_up_total",
+    "Hosts given up for a job: no success for host_give_up_seconds.",
+    "Each has one dead letter, HostGivenUp, that names host and job.",
+)
 SECTION = Section(
     "Fetch worker",
     "Exported by `skyfill worker`.",
@@ -93,8 +140,50 @@ SECTION = Section(
         BEYOND,
         FULL,
         DOWNLOAD_BYTES,
+        LIMITER_SECONDS,
+        BUDGET_USED,
+        REFUSALS,
+        HOSTS,
+        PARKED,
+        GIVEN_UP,
     ),
 )
+
+
+class HostMetrics:
+    """Of all hosts of one worker."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._seconds = LIMITER_SECONDS.make(registry)
+        self._used = BUDGET_USED.make(registry)
+        self._refusals = REFUSALS.make(registry)
+        self._parked = PARKED.make(registry)
+        self._given_up = GIVEN_UP.make(registry)
+        self._readings = Readings(registry)
+
+    def watch(self, by_breaker: Callable[[], Mapping[BreakerState, int]]) -> None:
+        """It is asked at every scrape, from another thread."""
+        self._readings.show(HOSTS, lambda: {(state,): count for state, count in by_breaker().items()})
+
+    def waited(self, seconds: float) -> None:
+        """A request had its turn after so long."""
+        self._seconds.inc(seconds)
+
+    def spent(self, share: float) -> None:
+        """A window has ended."""
+        self._used.observe(share)
+
+    def refused(self) -> None:
+        """A 429."""
+        self._refusals.inc()
+
+    def parked(self) -> None:
+        """A task goes to the retry topic for a while."""
+        self._parked.inc()
+
+    def given_up(self) -> None:
+        """A job no longer waits for a host."""
+        self._given_up.inc()
 
 
 class FetchMetrics:
@@ -104,6 +193,7 @@ class FetchMetrics:
         self.transactions = TransactionMetrics(registry)
         self.group = GroupMetrics(registry)
         self.http = HttpMetrics(registry)
+        self.hosts = HostMetrics(registry)
         self.in_flight: InFlight | None = None
         """As the consumer's thread saw it last; None: not yet."""
         self._tasks = TASKS.make(registry)
@@ -131,8 +221,11 @@ class FetchMetrics:
                 self._records.labels("published").inc(sum(ending.events.records.values()))
                 for reason, records in ending.events.dropped.items():
                     self._records.labels(reason).inc(records)
-            case Failed() | Retry():
-                self._tasks.labels(ending.status if isinstance(ending, Failed) else "retrying").inc()
+            case Unchanged():
+                self._tasks.labels("unchanged").inc()
+                self._seconds.labels("none").observe(ending.seconds)
+            case Failed() | Retry() | GivenUp():
+                self._tasks.labels(_status(ending)).inc()
                 self._errors.labels(ending.error_type).inc()
                 self._seconds.labels("none").observe(ending.seconds)
             case Requeued() | Cancelled() | Unreadable():
@@ -149,3 +242,9 @@ class FetchMetrics:
     def _oldest(self) -> float | None:
         since = self.in_flight.oldest_since if self.in_flight else None
         return None if since is None else time.monotonic() - since
+
+
+def _status(ending: Failed | Retry | GivenUp) -> str:
+    if isinstance(ending, Failed):
+        return ending.status
+    return "retrying" if isinstance(ending, Retry) else "failed"

@@ -10,10 +10,17 @@ from typing import NamedTuple
 import orjson
 
 from atp.syntax import parse_datetime
-from atp.tid import is_tid, microseconds
+from atp.tid import from_microseconds, is_tid, microseconds
 from schemas.backfill import SHORT_NAMES, Backfill, TimeRange
 
 _POST = SHORT_NAMES["post"]
+
+
+class KeyWindow(NamedTuple):
+    """Wanted records have TIDs as keys, from `start` on and below `end`; None: without such a bound."""
+
+    start: str | None
+    end: str | None
 
 
 class Verdict(NamedTuple):
@@ -38,10 +45,18 @@ class Selection:
         self._posts_only = "post" in types and not types & {"reply", _POST} and not self._in_family(_POST)
         self._replies_only = "reply" in types and not types & {"post", _POST} and not self._in_family(_POST)
         self._by = backfill.time_range.by if backfill.time_range else "created_at"
+        self._margin = backfill.time_range.margin_days if backfill.time_range else None
         self._from, self._until = _bounds(backfill.time_range)
+        self.window = _window(backfill.time_range, self._from, self._until)
+        """The keys that wanted records lie between, where the selection says so; else None."""
         self._uris = frozenset(backfill.uris)
         self.fingerprint = _fingerprint(backfill)
         """The same for two jobs exactly if they select the same."""
+
+    @property
+    def collections(self) -> frozenset[str] | None:
+        """The collections that wanted records are in, where the document names them; None: any may be."""
+        return None if self._all_types or self._families else frozenset(self._collections)
 
     def wants_key(self, did: str) -> Callable[[str, str], str | None]:
         """A test of (collection, rkey) for this account: why it is left out before being read, or None."""
@@ -50,7 +65,7 @@ class Selection:
         def why_not(collection: str, rkey: str) -> str | None:
             wanted = known.get(collection)
             if wanted is None:
-                wanted = known[collection] = self._wants_collection(collection)
+                wanted = known[collection] = self.wants_collection(collection)
             if not wanted:
                 return "record_type"
             if self._uris and f"at://{did}/{collection}/{rkey}" not in self._uris:
@@ -58,6 +73,14 @@ class Selection:
             return None
 
         return why_not
+
+    def keys_of(self, did: str) -> list[tuple[str, str]] | None:
+        """The (collection, rkey) of this account's records that can be wanted at all; None: any."""
+        if not self._uris:
+            return None
+        prefix = f"at://{did}/"
+        found = [u.removeprefix(prefix).split("/", 1) for u in self._uris if u.startswith(prefix)]
+        return sorted((c, rkey) for c, rkey in found if self.wants_collection(c))
 
     def judge(self, collection: str, rkey: str, record: bytes, created_at: str | None) -> Verdict:
         """Whether a record that passed `wants_key` is wanted; `record` is its JSON."""
@@ -67,6 +90,8 @@ class Selection:
                 return Verdict("record_type")
         if self._from is None and self._until is None:
             return _WANTED
+        if self._margin is not None and not self._in_window(rkey):
+            return Verdict("time_range")
         at, undated = self._instant(rkey, created_at)
         if at is None:
             return Verdict("time_range", undated)
@@ -74,8 +99,13 @@ class Selection:
             return Verdict("time_range", undated)
         return Verdict(None, undated)
 
-    def _wants_collection(self, collection: str) -> bool:
+    def wants_collection(self, collection: str) -> bool:
+        """Whether a collection may hold wanted records."""
         return self._all_types or collection in self._collections or self._in_family(collection)
+
+    def _in_window(self, rkey: str) -> bool:
+        start, end = self.window or (None, None)
+        return is_tid(rkey) and (start is None or start <= rkey) and (end is None or rkey < end)
 
     def _in_family(self, collection: str) -> bool:
         return collection.startswith(self._families)
@@ -104,6 +134,24 @@ def _bounds(time_range: TimeRange | None) -> tuple[datetime | None, datetime | N
         datetime.combine(start, time(), UTC) if start else None,
         datetime.combine(end + timedelta(days=1), time(), UTC) if end else None,
     )
+
+
+def _window(time_range: TimeRange | None, start: datetime | None, end: datetime | None) -> KeyWindow | None:
+    """Without a margin a record dated by its createdAt may have any key, since that is the client's word."""
+    if time_range is None or (start is None and end is None):
+        return None
+    if time_range.by == "created_at" and time_range.margin_days is None:
+        return None
+    margin = timedelta(days=time_range.margin_days or 0)
+    return KeyWindow(_tid_of(start, -margin) if start else None, _tid_of(end, margin) if end else None)
+
+
+def _tid_of(instant: datetime, margin: timedelta) -> str | None:
+    """The least TID of an instant, moved by the margin; None where that lies beyond what TIDs can say."""
+    since_1970 = instant - datetime(1970, 1, 1, tzinfo=UTC) + margin
+    time_us = since_1970 // timedelta(microseconds=1)
+    tid = from_microseconds(time_us)
+    return tid if microseconds(tid) == time_us else None
 
 
 def _fingerprint(backfill: Backfill) -> str:

@@ -11,25 +11,43 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import assert_never
 
+import orjson
+
 from messaging.names import Names
 from messaging.task_stream import Task, TaskStream
 from messaging.transactions import TransactionalPublisher
-from schemas.backfill import ParquetStorage, Storage
 from schemas.deadletter import DeadLetter
 from schemas.dids import DidTask
 from schemas.errors import FencedError
 from schemas.job_specs import JobSpec
 from schemas.outcomes import OutcomeStatus, RepoOutcome
 from schemas.records import sync_event
-from schemas.repos import RepoState
-from stream_workers.fetch.ending import Cancelled, Ending, Failed, Fetched, Requeued, Retry, Unreadable
+from schemas.repos import RepoState, destinations_of, is_narrowed
+from stream_workers.fetch.ending import (
+    Cancelled,
+    Ending,
+    Failed,
+    Fetched,
+    GivenUp,
+    Requeued,
+    Retry,
+    Unchanged,
+    Unreadable,
+)
 from stream_workers.fetch.schedule import Work
 
 _SLICE = 1000
 
 
+class _GivenUp(Exception):
+    """The task's partition went away meanwhile."""
+
+
 class Settler:
-    """Life: `settle` each ending, `commit` about once a second. For one thread, beside the consumer's."""
+    """Life: `settle` each ending, or `settle_large`, and `commit` about once a second.
+
+    For one thread each, beside the consumer's.
+    """
 
     def __init__(
         self,
@@ -53,13 +71,29 @@ class Settler:
         with self._lock:
             if not self._stream.held(work.task):
                 return False
-            if isinstance(ending, Fetched) and ending.messages is None:
-                self.commit()
-                self._publish(self._large, work, ending, spec, selection)
-                self._commit_on(self._large)
-            else:
-                self._publish(self._publisher, work, ending, spec, selection)
+            self._publish(work, ending, spec, selection)
+            self._finish(work, ending)
             return True
+
+    def settle_large(self, work: Work, got: Fetched, spec: JobSpec, selection: str) -> bool:
+        """The same for a repository too large to hold, which takes long and holds up nobody: the lock is
+        taken for its end only. For a thread of its own."""
+        try:
+            for events in _slices(got.events):
+                if not self._stream.held(work.task):
+                    raise _GivenUp
+                self._large.publish_all(self._names.records, work.did_task.did, events)
+            with self._lock:
+                if not self._stream.held(work.task):
+                    raise _GivenUp
+                self._conclude(self._large, work.did_task, got, spec, selection)
+                self.commit()
+                self._finish(work, got)
+                self._commit_on(self._large)
+        except _GivenUp:
+            self._large.abort()
+            return False
+        return True
 
     def commit(self) -> None:
         """Commits the open transaction with the offsets of all it settled. FencedError: end the process."""
@@ -76,23 +110,25 @@ class Settler:
         self._stream.mark_committed(offsets)
         self._settled.clear()
 
-    def _publish(
-        self,
-        publisher: TransactionalPublisher,
-        work: Work,
-        ending: Ending,
-        spec: JobSpec | None,
-        selection: str,
-    ) -> None:
+    def _publish(self, work: Work, ending: Ending, spec: JobSpec | None, selection: str) -> None:
+        publisher = self._publisher
         task = work.did_task
         match ending:
             case Fetched():
                 assert spec is not None
-                self._publish_repo(publisher, task, ending, spec, selection)
+                assert ending.messages is not None
+                publisher.publish_all(self._names.records, task.did, ending.messages)
+                self._conclude(publisher, task, ending, spec, selection)
+            case Unchanged():
+                self._outcome(publisher, self._of_unchanged(task, ending))
             case Failed():
                 self._outcome(publisher, self._of_failure(task, ending.status, ending))
                 if ending.status == "failed":
                     self._dead_letter(publisher, task, ending)
+            case GivenUp():
+                self._outcome(publisher, self._of_failure(task, "failed", ending))
+                if ending.accounts is not None:
+                    self._host_letter(publisher, task, ending)
             case Retry():
                 due = self._now() + timedelta(seconds=ending.delay)
                 self._outcome(publisher, self._of_failure(task, "retrying", ending))
@@ -114,26 +150,29 @@ class Settler:
                 self._unreadable(publisher, work, ending)
             case _:
                 assert_never(ending)
+
+    def _finish(self, work: Work, ending: Ending) -> None:
         self._stream.finish(work.task)
         self._settled.append(work.task)
         self._tell(ending)
 
-    def _publish_repo(
+    def _conclude(
         self, publisher: TransactionalPublisher, task: DidTask, got: Fetched, spec: JobSpec, selection: str
     ) -> None:
+        """What follows the records of a repository: its tallies hold only now."""
         names, now = self._names, self._now()
-        for events in _slices(got.events if got.messages is None else got.messages):
-            publisher.publish_all(names.records, task.did, events)
         records, broken = sum(got.events.records.values()), got.events.broken
-        marker = sync_event(task.did, int(self._clock() * 1e6), task.job_id, got.rev, records, selection)
+        marker = sync_event(
+            task.did, int(self._clock() * 1e6), task.job_id, got.rev, records, selection, got.since
+        )
         publisher.publish(names.records, task.did, marker)
         for letter in broken:
             publisher.publish(names.deadletter, task.did, letter.encode())
         outcome = self._outcome_of(
             task,
             "completed",
-            strategy="repo",
-            proof="commit",
+            strategy=got.strategy,
+            proof=got.proof,
             rev=got.rev,
             records=dict(got.events.records),
             dropped=dict(got.events.dropped),
@@ -147,17 +186,35 @@ class Settler:
             did=task.did,
             rev=got.rev,
             commit=got.commit,
-            strategy="repo",
-            proof="commit",
+            strategy=got.strategy,
+            proof=got.proof,
             selection=selection,
-            destinations=[_destination(storage) for storage in spec.backfill.storage],
+            record_types=sorted(set(spec.backfill.record_types)),
+            narrowed=is_narrowed(spec.backfill),
+            destinations=destinations_of(spec.backfill),
             records=records,
             job_id=task.job_id,
             fetched_at=now,
         )
-        publisher.publish(names.repos, task.did, state.encode())
+        if not (state.strategy == "since" and state.narrowed):
+            # A window of what is new would stand in the place of the base that it went on from.
+            publisher.publish(names.repos, task.did, state.encode())
 
-    def _of_failure(self, task: DidTask, status: OutcomeStatus, ending: Failed | Retry) -> RepoOutcome:
+    def _of_unchanged(self, task: DidTask, ending: Unchanged) -> RepoOutcome:
+        return self._outcome_of(
+            task,
+            "skipped",
+            reason="Unchanged",
+            strategy="since",
+            proof="commit",
+            rev=ending.rev,
+            seconds=ending.seconds,
+            fetched_at=self._now(),
+        )
+
+    def _of_failure(
+        self, task: DidTask, status: OutcomeStatus, ending: Failed | Retry | GivenUp
+    ) -> RepoOutcome:
         return self._outcome_of(
             task,
             status,
@@ -204,6 +261,21 @@ class Settler:
         )
         publisher.publish(self._names.deadletter, task.did, letter.encode())
 
+    def _host_letter(self, publisher: TransactionalPublisher, task: DidTask, ending: GivenUp) -> None:
+        """One for all accounts of a job at a host; `outcomes` names them, under the same reason."""
+        since = datetime.fromtimestamp(ending.failing_since, UTC)
+        letter = DeadLetter(
+            stage="fetch",
+            error_type=ending.error_type,
+            reason=ending.reason,
+            detail=ending.detail,
+            job_id=task.job_id,
+            host=task.pds,
+            payload=orjson.dumps({"accounts": ending.accounts, "failing_since": since}).decode(),
+            at=self._now(),
+        )
+        publisher.publish(self._names.deadletter, task.pds, letter.encode())
+
     def _unreadable(self, publisher: TransactionalPublisher, work: Work, ending: Unreadable) -> None:
         letter = DeadLetter(
             stage="fetch",
@@ -226,9 +298,3 @@ def _slices(events: Iterable[bytes]) -> Iterator[list[bytes]]:
     rest = iter(events)
     while part := list(islice(rest, _SLICE)):
         yield part
-
-
-def _destination(storage: Storage) -> str:
-    if isinstance(storage, ParquetStorage):
-        return f"parquet:{storage.path}"
-    return f"dynamodb:{storage.region or ''}/{storage.table_name}"

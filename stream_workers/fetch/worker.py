@@ -10,41 +10,36 @@ import threading
 import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Any
 
-from pydantic import ValidationError
-
 from atp.identity import Resolver
-from atp.limiter import HostLimiter
 from atp.xrpc import Client
 from messaging import clients
 from messaging.names import Names
-from messaging.task_stream import Task, TaskStream
+from messaging.task_stream import TaskStream
 from messaging.topics import check_offset_retention, check_topics, topics
 from messaging.transactions import TransactionalPublisher
 from messaging.views import CompactedView
-from schemas.deadletter import payload_text
-from schemas.dids import DidTask
 from schemas.job_specs import JobSpec
 from schemas.settings import Settings
 from stream_workers.fetch.budget import ByteBudget
-from stream_workers.fetch.ending import Cancelled, Ending, Fetched, Requeued, Unreadable
+from stream_workers.fetch.clearing import Clearing
+from stream_workers.fetch.ending import Cancelled, Ending, Fetched, GivenUp, Requeued, Unreadable
 from stream_workers.fetch.fetcher import Fetcher
+from stream_workers.fetch.host_board import HostBoard
+from stream_workers.fetch.hosts import Host, Hosts
+from stream_workers.fetch.intake import take_in
 from stream_workers.fetch.jobs import Jobs
 from stream_workers.fetch.metrics import FetchMetrics
 from stream_workers.fetch.schedule import Schedule, Work
 from stream_workers.fetch.settle import Settler
+from stream_workers.fetch.visits import Back, Visits
 
 _log = logging.getLogger("skyfill.fetch")
 _LARGE_TRANSACTION_SECONDS = 900.0
 _FINISH_SECONDS = 20.0
 """How long SIGTERM lets downloads under way go on."""
-_ROTATE = 1000
-_ROTATE_SECONDS = 10.0
 _IDLE_SECONDS = 0.5
-_DETAIL = 2000
-_NO_TASK = DidTask(job_id="", did="", pds="", signing_key="")
 
 
 class FetchWorker:
@@ -60,13 +55,13 @@ class FetchWorker:
         self._lock = threading.RLock()
         self._wake = asyncio.Event()
         self._stopping = threading.Event()
-        self._running: dict[Work, asyncio.Task[None]] = {}
-        self._limiters: dict[str, HostLimiter] = {}
-        self._rotated_at = 0.0
+        self._running: dict[Work, asyncio.Task[Back | None]] = {}
+        self._commits = 0
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
-        self._reader = ThreadPoolExecutor(1, "read")
+        self._reader = ThreadPoolExecutor(2, "read")  # one may have a giant for minutes
         self._publishing = ThreadPoolExecutor(1, "publish")
+        self._publishing_large = ThreadPoolExecutor(1, "publish-large")
         budget = ByteBudget(settings.worker.memory_bytes)
         self._metrics.watch(lambda: len(self._running), lambda: budget.used)
         self._fetcher = Fetcher(
@@ -108,6 +103,7 @@ class FetchWorker:
         await consuming  # commits while leaving the group
         self._reader.shutdown()
         self._publishing.shutdown()
+        self._publishing_large.shutdown()
 
     def _open(self) -> None:
         kafka, names = self._settings.kafka, self._names
@@ -133,7 +129,10 @@ class FetchWorker:
         view = CompactedView(kafka, names.job_specs, JobSpec.decode)
         view.catch_up()
         self._jobs = Jobs(view)
-        self._schedule = Schedule(self._jobs.spec)
+        self._board = HostBoard(kafka, names)
+        self._hosts = Hosts(self._board.known, self._metrics.hosts, time.time)
+        self._schedule = Schedule(self._jobs.spec, self._hosts)
+        self._visits = Visits(self._fetcher, self._hosts, self._schedule, self._jobs, time.time)
         self._stream = TaskStream(
             kafka,
             names.worker_group,
@@ -143,6 +142,16 @@ class FetchWorker:
             before_revoke=self._give_up,
             window_limit=self._settings.worker.window_tasks,
             metrics=self._metrics.group,
+        )
+        self._clearing = Clearing(
+            names,
+            self._schedule,
+            self._hosts,
+            self._jobs,
+            self._stream.full,
+            self._metrics.hosts,
+            window=self._settings.worker.window_tasks,
+            give_up_seconds=self._settings.worker.host_give_up_seconds,
         )
         self._settler = Settler(
             names, self._stream, publisher, large, self._lock, time.time, self._metrics.settled
@@ -154,47 +163,37 @@ class FetchWorker:
         try:
             commit_at = time.monotonic()
             while not self._stopping.is_set():
-                works, broken = self._decode(self._stream.poll(0.1))
+                works, broken = take_in(self._stream.poll(0.1), self._jobs)
                 changed = self._jobs.refresh()
+                self._board.refresh({work.did_task.pds for work in works})
                 if works or broken or changed:  # looking up an unknown job may change jobs, too
-                    self._loop.call_soon_threadsafe(self._arrived, works, broken)
+                    self._loop.call_soon_threadsafe(self._arrived, works, broken, changed)
                 if time.monotonic() >= commit_at:
                     # Right after a poll the group's generation is known as it is now: a commit with an
                     # older one, in the middle of a rebalance, would cost this process its life.
                     self._settler.commit()
+                    self._commits += 1
                     self._metrics.in_flight = self._stream.in_flight()
                     commit_at = time.monotonic() + self._settings.kafka.commit_interval_seconds
         finally:
             self._stream.close()
             self._jobs.close()
-
-    def _decode(self, tasks: list[Task]) -> tuple[list[Work], list[tuple[Work, Unreadable]]]:
-        works, broken = [], []
-        for task in tasks:
-            try:
-                works.append(Work(task, DidTask.decode(task.value)))
-            except ValidationError as error:
-                ending = Unreadable("ValidationError", str(error)[:_DETAIL], payload_text(task.value))
-                broken.append((Work(task, _NO_TASK), ending))
-        orphans = self._jobs.ensure({work.did_task.job_id for work in works})
-        for work in works:
-            what = work.did_task
-            if what.job_id in orphans:
-                detail = f"no job {what.job_id} was ever started"[:_DETAIL]
-                text = payload_text(work.task.value)
-                ending = Unreadable("UnknownJob", detail, text, what.job_id[:_DETAIL], what.did[:_DETAIL])
-                broken.append((work, ending))
-        return [work for work in works if work.did_task.job_id not in orphans], broken
+            self._board.close()
 
     def _give_up(self, partitions: Sequence[tuple[str, int]]) -> None:
         """Partitions go: their downloads end first, so that no two workers ask one host at once."""
         gone = set(partitions)
-        asyncio.run_coroutine_threadsafe(self._break_off(gone), self._loop).result()
+        hosts = asyncio.run_coroutine_threadsafe(self._break_off(gone), self._loop).result()
         self._settler.commit()
+        self._commits += 1
+        self._board.forget({host.origin for host in hosts})
+        for host in hosts:
+            self._board.write(host.state(commits=self._commits, handed_over=True))
+        self._board.flush()
 
     # The event loop
 
-    async def _break_off(self, partitions: set[tuple[str, int]]) -> None:
+    async def _break_off(self, partitions: set[tuple[str, int]]) -> list[Host]:
         def kept(work: Work) -> bool:
             return (work.task.topic, work.task.partition) not in partitions
 
@@ -204,10 +203,14 @@ class FetchWorker:
             task.cancel()
         if ended:
             await asyncio.wait(ended)
+            self._schedule.drop(kept)  # one that had just ended may have come back
+        self._visits.drop(kept)
+        return self._hosts.forget({partition for _, partition in partitions})
 
-    def _arrived(self, works: list[Work], broken: list[tuple[Work, Unreadable]]) -> None:
+    def _arrived(self, works: list[Work], broken: list[tuple[Work, Unreadable]], changed: set[str]) -> None:
         now = time.time()
         for work in works:
+            self._hosts.expect(work.did_task, work.task.partition)
             self._schedule.add(work, now)
         for work, ending in broken:
             self._start(work, self._settle(work, ending))
@@ -219,6 +222,12 @@ class FetchWorker:
             spec = self._jobs.spec(job_id)
             if spec is not None and spec.state == "cancelled":
                 self._schedule.hasten(job_id)
+        for job_id in changed:
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state == "cancelled":
+                self._hosts.abandon(job_id)
+        if changed:
+            self._schedule.look_again()
         self._wake.set()
 
     async def _dispatch(self) -> None:
@@ -227,7 +236,10 @@ class FetchWorker:
             now = time.time()
             while work := self._schedule.next_work(now):
                 self._begin(work)
-            self._rotate(now)
+            for work, ending in self._clearing.look(now):
+                self._start(work, self._settle(work, ending))
+            for host in self._hosts.due(now):
+                self._board.write(host.state(commits=self._commits))
             due = self._schedule.next_due()
             pause = _IDLE_SECONDS if due is None else min(_IDLE_SECONDS, max(0.0, due - now))
             try:
@@ -248,50 +260,48 @@ class FetchWorker:
             self._schedule.done(work)
             self._schedule.hold(work)
 
-    def _start(self, work: Work, coroutine: Coroutine[Any, Any, None], *, scheduled: bool = False) -> None:
+    def _start(
+        self, work: Work, coroutine: Coroutine[Any, Any, Back | None], *, scheduled: bool = False
+    ) -> None:
         task = asyncio.create_task(coroutine)
         self._running[work] = task
         task.add_done_callback(lambda ended: self._ended(work, ended, scheduled))
 
-    def _ended(self, work: Work, task: asyncio.Task[None], scheduled: bool) -> None:
+    def _ended(self, work: Work, task: asyncio.Task[Back | None], scheduled: bool) -> None:
         del self._running[work]
         if scheduled:
             self._schedule.done(work)
         self._wake.set()
-        if not task.cancelled() and (error := task.exception()) and not self._failure.done():
-            self._failure.set_exception(error)
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            if not self._failure.done():
+                self._failure.set_exception(error)
+        elif (back := task.result()) is not None:
+            back()
 
-    async def _fetch(self, work: Work, spec: JobSpec) -> None:
-        task = work.did_task
-        limiter = self._limiters.get(task.pds)
-        if limiter is None:
-            limiter = self._limiters[task.pds] = HostLimiter(time.time)
-        ending = await self._fetcher.fetch(task, spec, self._jobs.selection(spec), limiter)
-        await self._settle(work, ending)
+    async def _fetch(self, work: Work, spec: JobSpec) -> Back | None:
+        found = await self._visits.visit(work, spec)
+        if callable(found):
+            return found
+        await self._settle(work, found)
+        return None
 
     async def _settle(self, work: Work, ending: Ending) -> None:
         spec = self._jobs.spec(work.did_task.job_id)
         fingerprint = self._jobs.selection(spec).fingerprint if spec else ""
-        publishing = self._loop.run_in_executor(
-            self._publishing, self._settler.settle, work, ending, spec, fingerprint
-        )
+        if isinstance(ending, Fetched) and ending.messages is None:
+            assert spec is not None
+            publishing = self._loop.run_in_executor(
+                self._publishing_large, self._settler.settle_large, work, ending, spec, fingerprint
+            )
+        else:
+            publishing = self._loop.run_in_executor(
+                self._publishing, self._settler.settle, work, ending, spec, fingerprint
+            )
         if isinstance(ending, Fetched):
             # Its memory is in use until the thread is done with it, even if nobody waits for that any more.
             publishing.add_done_callback(lambda _: ending.spool.close())
         await asyncio.shield(publishing)
-
-    def _rotate(self, now: float) -> None:
-        """A full retry partition's farthest tasks go to its tail, so that what is due behind them is read."""
-        full = self._stream.full(self._names.dids_retry)
-        if not full or now < self._rotated_at + _ROTATE_SECONDS:
-            return
-        self._rotated_at = now
-        candidates = (
-            work
-            for work in self._schedule.farthest()
-            if work.task.topic == self._names.dids_retry and work.task.partition in full
-        )
-        chosen = set(islice(candidates, _ROTATE))
-        self._schedule.withdraw(chosen)
-        for work in chosen:
-            self._start(work, self._settle(work, Requeued(work.did_task)))
+        if isinstance(ending, GivenUp) and ending.accounts is not None:
+            self._hosts.letter_published(work.did_task, self._commits)

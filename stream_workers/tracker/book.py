@@ -28,8 +28,9 @@ def enter(ledger: Ledger, outcome: RepoOutcome | PlanOutcome | JobEvent, at: dat
         case PlanOutcome() if ledger.finished_at is None:
             ledger.planned = outcome.planned
             ledger.duplicates = outcome.duplicates
+            ledger.left_out = dict(outcome.left_out)
             ledger.plan_finished = ledger.plan_finished or outcome.finished
-        case JobEvent(event="ignored"):
+        case JobEvent(event="ignored" | "noted"):
             return False
         case JobEvent(event="replayed"):
             _enter_replay(ledger, outcome)
@@ -53,6 +54,7 @@ def status_of(ledger: Ledger, now: datetime) -> JobStatus:
         detail=ledger.detail,
         total=ledger.planned,
         duplicates=ledger.duplicates,
+        left_out=ledger.left_out,
         plan_finished=ledger.plan_finished,
         replaying=ledger.replaying,
         replayed=ledger.replayed,

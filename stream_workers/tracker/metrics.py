@@ -46,7 +46,7 @@ class TrackerMetrics:
 
     def counted(self, outcome: RepoOutcome | PlanOutcome | JobEvent) -> None:
         """An outcome was read."""
-        kinds = {PlanOutcome: "plan", JobEvent: "event"}
+        kinds: dict[type, str] = {PlanOutcome: "plan", JobEvent: "event"}
         kind = outcome.status if isinstance(outcome, RepoOutcome) else kinds[type(outcome)]
         self._outcomes.labels(kind).inc()
 

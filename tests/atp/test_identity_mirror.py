@@ -136,3 +136,22 @@ async def test_what_answered_is_counted(directory: Host, mirror: MirrorWriter) -
     shown = generate_latest(registry).decode()
     assert 'skyfill_resolutions_total{answered_by="mirror"} 1.0' in shown
     assert "\nskyfill_plc_mirror_age_seconds " in shown
+
+
+async def test_many_are_told_at_once(directory: Host, mirror: MirrorWriter) -> None:
+    rows = [
+        numbered(update(), 1, of=DID),
+        numbered(TOMBSTONE, 2, of=did(1)),
+        numbered(update(), 3, of=did(2)),
+    ]
+    mirror.apply(read(rows), Position(3, 3), caught_up=time.time())
+    told = Told()
+    async with Client() as client:
+        resolver = Resolver(client, plc_url=directory.url, mirror=mirror, observer=told)
+        assert (await resolver.resolve(DID, fresh=True)).pds == "https://new.example"
+        found = resolver.known([DID, did(1), did(2), did(3), "alice.example"])
+    assert {name: identity.pds for name, identity in found.items()} == {
+        DID: "https://new.example",  # what is fresh is worth more
+        did(2): "https://pds.example",
+    }
+    assert told == {"request": 1, "cache": 1, "mirror": 1}

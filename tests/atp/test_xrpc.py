@@ -17,6 +17,7 @@ from schemas.errors import (
     HostTimeout,
     HostUnreachable,
     RateLimited,
+    RecordNotFound,
     RepoDeactivated,
     RepoNotFound,
     RepoSuspended,
@@ -109,6 +110,49 @@ async def test_a_repository_comes_in_chunks(since: str | None, query: str) -> No
         assert b"".join(chunks) == body
         assert len(chunks) > 1
         assert host.paths == [f"/xrpc/com.atproto.sync.getRepo?did={DID}{query}"]
+
+
+async def test_one_connection_for_many_answers() -> None:
+    """Pages, errors and downloads one after the other: each is read to its end, so the connection is kept."""
+    ports = set()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        if request.query.get("cursor") == "wrong":
+            return web.json_response({"error": "InvalidRequest", "message": "no"}, status=400)
+        if "getRepo" in request.path:
+            return web.Response(body=b"x" * 300_000)
+        response = web.json_response({"records": [], "cursor": "3l"})
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with serving(handle) as host, client() as asking:
+        for _ in range(3):
+            answer = await asking.list_records(host.url, DID, COLLECTION)
+            assert answer.body == {"records": [], "cursor": "3l"}
+            assert answer.headers["Content-Encoding"] == "gzip"
+            with pytest.raises(UnexpectedResponse):
+                await asking.list_records(host.url, DID, COLLECTION, cursor="wrong")
+            async with asking.get_repo(host.url, DID) as download:
+                assert sum([len(chunk) async for chunk in download]) == 300_000
+        assert len(host.requests) == 9
+    assert len(ports) == 1
+
+
+async def test_a_record_by_its_key() -> None:
+    record = {"uri": f"at://{DID}/{COLLECTION}/3l", "cid": "bafy", "value": {}}
+    async with serving(answering(record)) as host, client() as asking:
+        assert (await asking.get_record(host.url, DID, COLLECTION, "3l")).body == record
+    assert host.paths == [f"/xrpc/com.atproto.repo.getRecord?repo={DID}&collection={COLLECTION}&rkey=3l"]
+
+
+async def test_a_record_that_is_not_there() -> None:
+    body = {"error": "RecordNotFound", "message": "Could not locate record: at://…"}
+    async with serving(answering(body, 400)) as host, client() as asking:
+        with pytest.raises(RecordNotFound) as raised:
+            await asking.get_record(host.url, DID, COLLECTION, "3l")
+    assert raised.value.status == 400
 
 
 async def test_a_repository_has_a_largest_size() -> None:

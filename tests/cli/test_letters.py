@@ -109,7 +109,7 @@ def test_what_is_no_time_is_told(text: str) -> None:
 
 
 def test_each_letter_has_one_line_whatever_is_in_it() -> None:
-    nasty = letter(reason="a\nb\x1b[2J", did=None, host="https://x/" + "y" * 500, payload=None)
+    nasty = letter(detail="a\nb\x1b[2J", did=None, host="https://x/" + "y\x1b\n" * 200, reason="HostGivenUp")
     text = shown(lambda console: console.print(listing([(ID, letter()), (ID, nasty)], {str(ID): replay()})))
     lines = text.splitlines()
     assert len(lines) == 3

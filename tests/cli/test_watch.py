@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cli.jobs import _line as status_line
+from cli.summary import left_out_text
 from cli.watch import NO_RATES, WatchDisplay, rates_text, time_left
 from messaging import clients
 from messaging.names import Names
@@ -109,6 +111,15 @@ def test_windows_errors_and_busiest_hosts_are_drawn() -> None:
     assert hour.count("–") == 2
     shown = [line.split()[0] for line in lines if line.startswith("https://")]
     assert shown == [f"https://{n}.test" for n in (9, 8, 7, 6, 5)]
+
+
+def test_what_the_source_held_beside_accounts_is_told_everywhere() -> None:
+    standing = job(left_out={"moved": 1200, "host_unreachable": 2})
+    told = "left out of the source: 2 host_unreachable, 1,200 moved"
+    assert told in drawn(standing, None)
+    assert told in status_line(standing)
+    assert left_out_text(standing) == told
+    assert "left out" not in status_line(job()) + drawn(job(), None)
 
 
 def test_without_rates_it_says_what_to_start_and_shows_no_zeros() -> None:

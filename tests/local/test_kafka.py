@@ -104,7 +104,7 @@ async def test_a_port_stolen_at_the_last_moment(tmp_path: Path, monkeypatch: pyt
             thieves.append(socket.create_server(("127.0.0.1", chosen[names[0]])))
         return chosen
 
-    monkeypatch.setattr("local.kafka.choose_ports", choose_and_be_robbed)
+    monkeypatch.setattr("local.server.choose_ports", choose_and_be_robbed)
     server = EmbeddedKafka(tmp_path)
     address = await server.start()
     with thieves[0] as thief:

@@ -10,16 +10,8 @@ from confluent_kafka import Producer
 
 from messaging.views import CompactedView
 from schemas.errors import DeploymentError
-from schemas.message import Message
 from tests.messaging.broker import make_topic, produce, settings, transactional
-
-
-class Note(Message):
-    text: str
-
-
-def note(text: str) -> str:
-    return Note(text=text).encode().decode()
+from tests.messaging.notes import Note, note
 
 
 @pytest.fixture

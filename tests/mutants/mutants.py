@@ -21,6 +21,13 @@ BOOK = "stream_workers/tracker/book.py"
 TRACKER = "stream_workers/tracker/tracker.py"
 PLANNER = "producers/planner.py"
 CHUNK = "producers/chunk.py"
+DRAFT = "producers/draft.py"
+SEEN = "producers/seen.py"
+LISTED = "producers/sources/listed.py"
+HOSTS = "producers/sources/hosts.py"
+S3_SOURCE = "producers/sources/s3.py"
+JOB_SOURCE = "producers/sources/job.py"
+SCOPE = "schemas/scope.py"
 CHAIN = "sinks/chain.py"
 PROGRESS = "sinks/progress.py"
 COMMITS = "sinks/commits.py"
@@ -29,6 +36,7 @@ WRITER = "sinks/table_writer.py"
 ITEMS = "sinks/items.py"
 REPORTS = "sinks/reports.py"
 ACCOUNTS = "sinks/accounts.py"
+TERMINAL = "messaging/outcomes.py"
 COMPARE = "local/compare.py"
 LEDGER = "local/network/ledger.py"
 RATE_WINDOWS = "stream_workers/rates/windows.py"
@@ -39,7 +47,25 @@ MIRROR = "atp/plc_mirror.py"
 MIRROR_WRITER = "atp/plc_writer.py"
 PLC_SYNC = "atp/plc_sync.py"
 IDENTITY = "atp/identity.py"
+LISTING = "atp/listing.py"
+DIFF = "atp/diff.py"
+LIST = "stream_workers/fetch/list_strategy.py"
+AUTO = "stream_workers/fetch/auto_strategy.py"
+STORED_VIEW = "messaging/stored_view.py"
+EXISTING = "producers/existing.py"
+REPLAYS = "producers/replays.py"
+LOOKUPS = "producers/lookups.py"
+FETCH_HOSTS = "stream_workers/fetch/hosts.py"
 
+TEST_REPLAYS = "tests/producers/test_replays.py"
+TEST_CLEARING = "tests/stream_workers/test_clearing.py"
+TEST_REPLAYS_KILLED = "tests/producers/test_replays_killed.py"
+TEST_BOOK_REPLAYS = "tests/stream_workers/test_book_replays.py"
+TEST_LIST = "tests/stream_workers/test_list_strategy.py"
+TEST_AUTO = "tests/stream_workers/test_auto_strategy.py"
+TEST_DIFF = "tests/atp/test_diff.py"
+TEST_STORED_VIEW = "tests/messaging/test_stored_view.py"
+TEST_EXISTING = "tests/producers/test_existing.py"
 TEST_WINDOW = "tests/messaging/test_window.py"
 TEST_STREAM = "tests/messaging/test_task_stream.py"
 TEST_ONCE = "tests/messaging/test_exactly_once.py"
@@ -56,6 +82,12 @@ TEST_BOOK = "tests/stream_workers/test_book.py"
 TEST_PLANNER = "tests/producers/test_planner.py"
 TEST_PLANNER_KILLED = "tests/producers/test_planner_killed.py"
 TEST_CHUNK = "tests/producers/test_chunk.py"
+TEST_JOB_PLAN = "tests/producers/test_job_plan.py"
+TEST_LISTS = "tests/producers/sources/test_lists.py"
+TEST_HOSTS = "tests/producers/sources/test_hosts.py"
+TEST_S3 = "tests/producers/sources/test_s3.py"
+TEST_JOB = "tests/producers/sources/test_job.py"
+TEST_SCOPE = "tests/schemas/test_scope.py"
 TEST_CHAIN = "tests/sinks/test_chain.py"
 TEST_PROGRESS = "tests/sinks/test_progress.py"
 TEST_COMMITS = "tests/sinks/test_commits.py"
@@ -248,7 +280,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a task is finished but not what it brought",
         SETTLE,
-        "                self._publish_repo(publisher, task, ending, spec, selection)\n",
+        "                self._conclude(publisher, task, ending, spec, selection)\n",
         "                pass\n",
         (TEST_TOUR,),
     ),
@@ -301,17 +333,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a chunk's checkpoint goes in a transaction of its own",
         PLANNER,
-        "            self._publisher.publish(topic, key, message.encode())\n"
-        "        self._publisher.commit()\n",
+        "            self._publisher.publish(topic, key, message.encode())\n",
         "            if topic == self._names.plans:\n                self._publisher.commit()\n"
-        "            self._publisher.publish(topic, key, message.encode())\n"
-        "        self._publisher.commit()\n",
+        "            self._publisher.publish(topic, key, message.encode())\n",
         (TEST_PLANNER_KILLED,),
     ),
     Mutant(
         "commands are committed without their offsets",
         PLANNER,
-        "self._publisher.commit([TopicPartition(self._names.jobs, 0, position)], self._membership.consumer)",
+        "self._publisher.commit(places, self._membership.consumer)",
         "self._publisher.commit()",
         (TEST_PLANNER,),
     ),
@@ -321,6 +351,77 @@ MUTANTS: tuple[Mutant, ...] = (
         "        mixed.append(host.popleft())\n        if host:\n",
         "        mixed.append(host.popleft())\n        if len(host) > 1:\n",
         (TEST_CHUNK,),
+    ),
+    # Sources and the accounts met
+    Mutant(
+        "accounts of a chunk that was never committed count as met",
+        SEEN,
+        "DELETE FROM seen WHERE chunk > ?",
+        "DELETE FROM seen WHERE chunk > ? + 1",
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "another plan's table of accounts met is believed",
+        SEEN,
+        "            if _name_of(table) == wanted:\n",
+        "            if _name_of(table):\n",
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "accounts are met before it is known where they live",
+        DRAFT,
+        '                self._left_out["moved"] += 1\n',
+        '                self._left_out["moved"] += 1\n                self._met.add(entry.account)\n',
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "the first host to list an account keeps the others from it",
+        DRAFT,
+        "            key = account if entry.host is None else (account, entry.host)\n",
+        "            key = account\n",
+        (TEST_JOB_PLAN,),
+    ),
+    Mutant(
+        "a source that changed is read on",
+        LISTED,
+        "    if reading.place != wanted:\n",
+        "    if reading.place.rows < wanted.rows:\n",
+        (TEST_LISTS,),
+    ),
+    Mutant(
+        "a host's place is that of the page under way",
+        HOSTS,
+        "            host.cursor = following\n",
+        "            host.cursor = host.cursor or following\n",
+        (TEST_HOSTS,),
+    ),
+    Mutant(
+        "the last host of a full page is listed again for ever",
+        HOSTS,
+        "return rows[places[-1] + 1 :] if places else rows",
+        "return rows[places[-1] + 2 :] if places else rows",
+        (TEST_HOSTS,),
+    ),
+    Mutant(
+        "an object that was replaced is read on",
+        S3_SOURCE,
+        "        if found.etag != etag:\n",
+        "        if not found.etag:\n",
+        (TEST_S3,),
+    ),
+    Mutant(
+        "an account's first outcome counts",
+        JOB_SOURCE,
+        "DO UPDATE SET wanted = excluded.wanted",
+        "DO NOTHING",
+        (TEST_JOB,),
+    ),
+    Mutant(
+        "an account that is denied is let in where it is allowed, too",
+        SCOPE,
+        "        if did in self._deny.dids or self._deny.has_host(origin):\n",
+        "        if (did in self._deny.dids or self._deny.has_host(origin)) and self._allow.empty:\n",
+        (TEST_SCOPE,),
     ),
     # The chain of files
     Mutant(
@@ -498,7 +599,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an attempt that is to be repeated has a row",
-        ACCOUNTS,
+        TERMINAL,
         ' and outcome.status != "retrying"',
         "",
         (TEST_REPORTS,),
@@ -683,5 +784,149 @@ MUTANTS: tuple[Mutant, ...] = (
         "mirrored = None if fresh else self._mirrored(name)",
         "mirrored = self._mirrored(name)",
         (TEST_IDENTITY_MIRROR,),
+    ),
+    # Strategies
+    Mutant(
+        "a listed record is believed",
+        LISTING,
+        "if (found := cid.of_dag_cbor(block)) != wanted:",
+        "if (found := cid.of_dag_cbor(block)) == b'':",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "a repository may move while its pages are listed",
+        LIST,
+        'if after.body["rev"] == before.body["rev"]:',
+        "if True:",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "any cursor is taken for a key",
+        LIST,
+        "if may_jump and newest_first and following == last:",
+        "if may_jump and newest_first:",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "a cursor that led elsewhere is trusted on",
+        LIST,
+        "cursor, may_jump = unjumped, False",
+        "cursor, may_jump = None, True",
+        (TEST_LIST,),
+    ),
+    Mutant(
+        "a failed proof is listed instead",
+        AUTO,
+        "except XrpcError as error:\n            if not self._is_final(order, error):",
+        "except Exception as error:\n            if not self._is_final(order, error):",
+        (TEST_AUTO,),
+    ),
+    Mutant(
+        "a node that was lost on the way counts as unchanged",
+        DIFF,
+        "if len(seen) != len(blocks):",
+        "if len(seen) > len(blocks):",
+        (TEST_DIFF,),
+    ),
+    Mutant(
+        "a new record without its block counts as unchanged",
+        DIFF,
+        "if tid.is_tid(rkey) and rkey > known.rev:",
+        "if False:",
+        (TEST_DIFF,),
+    ),
+    Mutant(
+        "any commit without blocks counts as unchanged",
+        DIFF,
+        "if root == known.commit:",
+        "if root == known.commit or len(blocks) == 0:",
+        (TEST_DIFF,),
+    ),
+    # What is there already
+    Mutant(
+        "a view's rows and positions are not one transaction",
+        STORED_VIEW,
+        'self._rows.execute("BEGIN")\n            self._rows.executemany(',
+        "self._rows.executemany(",
+        (TEST_STORED_VIEW,),
+    ),
+    Mutant(
+        "a view goes on with another topic's rows",
+        STORED_VIEW,
+        'if about.get("topic_id") != found:',
+        'if about.get("topic_id") is None:',
+        (TEST_STORED_VIEW,),
+    ),
+    Mutant(
+        "a deletion is kept",
+        STORED_VIEW,
+        "DELETE FROM latest WHERE key = ?",
+        "SELECT * FROM latest WHERE key = ?",
+        (TEST_STORED_VIEW,),
+    ),
+    Mutant(
+        "an account that the source knows a later rev of is skipped",
+        EXISTING,
+        'return "skip" if is_current or rev is None else "fetch"',
+        'return "skip"',
+        (TEST_EXISTING,),
+    ),
+    # Replays
+    Mutant(
+        "a replayed letter leaves no trace",
+        REPLAYS,
+        "        found += [(names.replays, trace.letter, trace) for trace in self.traces]\n",
+        "",
+        (TEST_REPLAYS,),
+    ),
+    Mutant(
+        "a host's accounts are gathered and nothing says how far",
+        LOOKUPS,
+        "return found + [(names.replays, trace.letter, trace) for trace in self.traces]",
+        "return found",
+        (TEST_REPLAYS, TEST_REPLAYS_KILLED),
+    ),
+    Mutant(
+        "a host's letter begins anew each time",
+        REPLAYS,
+        "begin = max(begin, self._traces.dealt_with(spec.job_id, host, letter.reason))",
+        "begin = max(begin, 0)",
+        (TEST_REPLAYS,),
+    ),
+    Mutant(
+        "a replay's tasks are committed ahead of what announces them",
+        PLANNER,
+        "        self._publish([*verdict.publications(self._names), *following])\n",
+        "        self._publish(following)\n        if following:\n            self._publisher.commit()\n"
+        "        self._publish(verdict.publications(self._names))\n",
+        (TEST_REPLAYS_KILLED,),
+    ),
+    Mutant(
+        "a replayed account counts twice",
+        BOOK,
+        '    if outcome.replaces is not None and outcome.status != "retrying":\n',
+        '    if outcome.replaces is not None and outcome.status == "completed":\n',
+        (TEST_BOOK_REPLAYS,),
+    ),
+    Mutant(
+        "a replay that nobody announced is counted",
+        BOOK,
+        "if outcome.replaces is not None and not ledger.replaying:",
+        "if outcome.replaces is not None and ledger.replaying < 0:",
+        (TEST_BOOK_REPLAYS,),
+    ),
+    Mutant(
+        "a report keeps the row that a replay replaced",
+        ACCOUNTS,
+        "if outcome.replay < replaced.get(outcome.did, 0):",
+        "if outcome.replay < 0:",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "a replay's tasks end unasked at a host that was given up",
+        FETCH_HOSTS,
+        "if task.replay > self.replays.get(task.job_id, 0):",
+        "if task.replay < 0:",
+        (TEST_CLEARING,),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from producers.resolve import Resolves
 from schemas.dids import DidTask
 from schemas.errors import IdentityNotFound
 from schemas.job_status import Counts, JobStatus
+from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome, decode_outcome
 from schemas.settings import KafkaSettings, NetworkSettings, Partitions, PlannerSettings, Settings
 
@@ -44,6 +45,7 @@ class Book:
     hosts: int = 3
     seconds: float = 0.0
     gate: Callable[[], bool] = lambda: True
+    knows_all: bool = False
     asked: list[str] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
@@ -70,6 +72,9 @@ class Book:
     def identity(self, did: str) -> Identity:
         """Whose this did:plc is, unless `answers` says otherwise."""
         return Identity(did, None, f"https://h{hash_of(did) % self.hosts}.example", KEY)
+
+    def known(self, names: Collection[str]) -> dict[str, Identity]:
+        return {name: self.identity(name) for name in names if self.knows_all and name.startswith("did:plc:")}
 
 
 def hash_of(text: str) -> int:
@@ -123,6 +128,12 @@ class Deployment:
             updated_at="2026-01-01T00:00:00Z",
         )
         self._producer.produce(self.names.job_status, said.encode(), job_id.encode())
+        assert self._producer.flush(30) == 0
+
+    def tell(self, topic: str, key: str, *messages: Message) -> None:
+        """Messages of another process."""
+        for message in messages:
+            self._producer.produce(topic, message.encode(), key.encode())
         assert self._producer.flush(30) == 0
 
     def read(self, topic: str) -> list[tuple[str, bytes | None]]:

@@ -4,6 +4,7 @@
 
 POINT is `never`, or `{moment}:{signal}:{chunk}` with the moments `tasks` (some of the chunk's tasks are
 published, its checkpoint is not), `commit` (all is published and not committed) and `after` (committed).
+Accounts are resolved by a book in memory, or over the network where private hosts are allowed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from confluent_kafka import Consumer, TopicPartition
 from messaging import clients
 from messaging.names import Names
 from messaging.transactions import TransactionalPublisher
+from producers.metrics import PlannerMetrics
 from producers.planner import Planner, open_publisher
+from producers.run import new_resolver
 from schemas.settings import KafkaSettings, Settings
 from tests.producers.deployment import Book
 
@@ -74,9 +77,12 @@ def main(settings_file: str, point: str) -> None:
 
     with asyncio.Runner() as runner:
         admin = clients.admin(settings.kafka)
-        planner = Planner(settings, Book(), runner, admin, new_publisher=publisher)
+        client, resolver = runner.run(new_resolver(settings.network, PlannerMetrics()))
+        book = resolver if settings.network.allow_private_hosts else Book()
+        planner = Planner(settings, book, runner, admin, client=client, new_publisher=publisher)
         planner.run(threading.Event(), until_planned=True)
         planner.close()
+        runner.run(client.close())
 
 
 if __name__ == "__main__":

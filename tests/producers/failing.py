@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from messaging.clients import transactional_producer
 from messaging.topics import end_offsets
 from messaging.transactions import TransactionalPublisher
-from schemas.deadletter import DeadLetter, LetterId
+from schemas.deadletter import HOST_GIVEN_UP, DeadLetter, LetterId
 from schemas.dids import DidTask
 from schemas.job_status import Ledger
 from schemas.outcomes import JobEvent, RepoOutcome
 from schemas.replays import Replay
 from stream_workers.tracker.book import enter
 from tests.producers.deployment import Deployment, until
-
-GIVEN_UP = "HostGivenUp"
 
 
 class Workers:
@@ -56,9 +54,10 @@ class Workers:
         """A host is given up: an outcome for each of its tasks, and one letter for all."""
         at = self._end_of_letters()
         for task in tasks:
-            known = self._end(task, "failed", error_type="network_error", reason=GIVEN_UP)
+            known = self._end(task, "failed", error_type="network_error", reason=HOST_GIVEN_UP)
         if letter:
-            whole = known.model_copy(update={"did": None, "detail": "silent for 6 h"})
+            payload = '{"accounts":1,"failing_since":"2026-01-31T12:00:00Z"}'
+            whole = known.model_copy(update={"did": None, "detail": "silent for 6 h", "payload": payload})
             self._publisher.publish(self._names.deadletter, known.host or "", whole.encode())
         self._commit()
         return LetterId(0, at)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atp.identity import Identity
 from messaging.names import Names
 from producers.chunk import LONGEST_DETAIL, Chunk, interleave, shortened, task_of, unresolved
-from producers.resolve import Resolution
+from producers.sources.base import Entry
 from schemas.dids import DidTask
 from schemas.errors import (
     AddressForbidden,
@@ -32,7 +32,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def task(number: int, host: str) -> DidTask:
-    return task_of("job", Identity(did(number), None, host, KEY))
+    return task_of("job", Entry(did(number), rev="3lx"), Identity(did(number), None, host, KEY))
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=60))
@@ -63,7 +63,7 @@ def test_hosts_take_turns_and_no_task_is_lost(hosts: list[str]) -> None:
     ],
 )
 def test_why_an_account_has_no_task(error: SkyfillError, status: str) -> None:
-    outcome, letter = unresolved("job", Resolution(did(1), error), NOW)
+    outcome, letter = unresolved("job", Entry(did(1)), error, NOW)
     assert (outcome.status, outcome.reason, outcome.error_type) == (
         status,
         type(error).__name__,
@@ -75,7 +75,7 @@ def test_why_an_account_has_no_task(error: SkyfillError, status: str) -> None:
 
 
 def test_an_entry_of_any_length_fits_into_a_message() -> None:
-    outcome, letter = unresolved("job", Resolution("x" * 60_000, IdentifierInvalid("y" * 60_000)), NOW)
+    outcome, letter = unresolved("job", Entry("x" * 60_000), IdentifierInvalid("y" * 60_000), NOW)
     assert letter is not None
     assert len(outcome.encode()) < 10_000
     assert len(letter.encode()) < 10_000
@@ -84,16 +84,27 @@ def test_an_entry_of_any_length_fits_into_a_message() -> None:
 
 
 def test_the_checkpoint_comes_last_and_tasks_are_keyed_by_their_host() -> None:
-    checkpoint = PlanCheckpoint(job_id="job", cursor=3, planned=2, duplicates=1, finished=True)
-    chunk = Chunk([task(1, "https://a"), task(2, "https://b")], [], [], checkpoint, "the disk broke")
+    checkpoint = PlanCheckpoint(
+        job_id="job", cursor="3", planned=2, duplicates=1, left_out={"moved": 4}, finished=True
+    )
+    chunk = Chunk(
+        [task(1, "https://a"), task(2, "https://b")], [], [], checkpoint, "the disk broke", ["a note"]
+    )
     sent = list(chunk.publications(Names("p."), NOW))
     assert [(topic, key) for topic, key, _ in sent] == [
         ("p.dids", "https://a"),
         ("p.dids", "https://b"),
         ("p.outcomes", "job"),
         ("p.outcomes", "job"),
+        ("p.outcomes", "job"),
         ("p.plans", "job"),
     ]
-    assert sent[2][2] == JobEvent(job_id="job", event="source_failed", detail="the disk broke", at=NOW)
-    assert sent[3][2] == PlanOutcome(job_id="job", planned=2, duplicates=1, finished=True)
-    assert sent[4][2] == checkpoint
+    assert sent[2][2] == JobEvent(job_id="job", event="noted", detail="a note", at=NOW)
+    assert sent[3][2] == JobEvent(job_id="job", event="source_failed", detail="the disk broke", at=NOW)
+    assert sent[4][2] == PlanOutcome(
+        job_id="job", planned=2, duplicates=1, left_out={"moved": 4}, finished=True
+    )
+    assert sent[5][2] == checkpoint
+    first = sent[0][2]
+    assert isinstance(first, DidTask)
+    assert first.rev == "3lx"

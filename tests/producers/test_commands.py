@@ -26,7 +26,7 @@ DOCUMENT: dict[str, Any] = {
     "source": {"type": "file", "path": "accounts.txt"},
     "storage": {"type": "parquet", "path": "out"},
 }
-CHECKPOINT = PlanCheckpoint(job_id="job", cursor=7, checksum=3, planned=5, duplicates=2)
+CHECKPOINT = PlanCheckpoint(job_id="job", cursor="7", chunk=3, planned=5, duplicates=2, left_out={"moved": 1})
 
 
 def known(state: JobState = "active", *, final: bool = False) -> Known:
@@ -86,7 +86,9 @@ def test_pause_resume_and_cancel(
 
 def test_a_cancel_finishes_the_plan_as_it_is() -> None:
     verdict = said({"action": "cancel"}, known())
-    assert verdict.plan == PlanOutcome(job_id="job", planned=5, duplicates=2, finished=True)
+    assert verdict.plan == PlanOutcome(
+        job_id="job", planned=5, duplicates=2, left_out={"moved": 1}, finished=True
+    )
     assert verdict.checkpoint == CHECKPOINT.model_copy(update={"finished": True})
 
 

@@ -49,7 +49,8 @@ def test_a_job_becomes_tasks_outcomes_and_a_checkpoint(deployment: Deployment, b
     letters = [DeadLetter.decode(v or b"") for _, v in deployment.read(deployment.names.deadletter)]
     assert sorted(letter.payload or "" for letter in letters) == sorted([did(4), "no account"])
     checkpoint = PlanCheckpoint.decode(deployment.read(deployment.names.plans)[-1][1] or b"")
-    assert (checkpoint.cursor, checkpoint.planned, checkpoint.finished) == (8, 7, True)
+    assert (checkpoint.chunk, checkpoint.planned, checkpoint.finished) == (1, 7, True)
+    assert os.listdir(deployment.settings.data_dir / "plans") == []
 
 
 @pytest.mark.parametrize("deployment", [{"dids": 1}], indirect=True)
@@ -274,4 +275,3 @@ def test_stop_is_heard_at_once(deployment: Deployment, book: Book) -> None:
     with deployment.running(book):
         until(lambda: book.asked)
     assert deployment.tasks() == []
-    assert os.listdir(deployment.settings.data_dir / "tmp") == []

@@ -1,5 +1,6 @@
 // The reference implementations of the PLC directory and of PDSs, on the loopback interface, with empty data.
 // node network.mjs MODULES DATA PLC_PORT PDS_PORT... : MODULES holds node_modules, DATA is made anew.
+// With RATE_LIMITS=on in the environment the PDSs limit rates as they do by default.
 // The accounts' documents say http://localhost:PDS_PORT. Ends at SIGTERM.
 import crypto from 'node:crypto'
 import fs from 'node:fs'
@@ -37,7 +38,7 @@ async function startPds(port) {
     adminPassword: 'admin',
     serviceHandleDomains: ['.test'],
     inviteRequired: false,
-    rateLimitsEnabled: false,
+    rateLimitsEnabled: process.env.RATE_LIMITS === 'on',
     // Nothing here may ask the outside world for anything.
     bskyAppViewUrl: 'https://appview.invalid',
     bskyAppViewDid: 'did:example:invalid',

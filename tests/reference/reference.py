@@ -5,6 +5,7 @@ What skyfill fetches from here was written and signed by code that is not ours.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -21,10 +22,12 @@ class ReferenceNetwork:
     """``plc_url`` and ``pds_urls`` are known after ``start``. A PDS's URL is what its accounts' DID documents
     say, ``http://localhost:PORT``: a resolver has to allow private hosts and plain http to reach it."""
 
-    def __init__(self, modules: Path, data: Path, *, pdses: int = 2) -> None:
-        """``modules`` is what ``install`` returned; ``data`` is emptied by every start."""
+    def __init__(self, modules: Path, data: Path, *, pdses: int = 2, rate_limits: bool = False) -> None:
+        """``modules`` is what ``install`` returned; ``data`` is emptied by every start. ``rate_limits``: the
+        PDSs have those that they come with."""
         self._modules = modules
         self._data = data
+        self._rate_limits = rate_limits
         self._pdses = [f"pds{number}" for number in range(pdses)]
         self._process: ChildProcess | None = None
         self.plc_url = ""
@@ -42,7 +45,10 @@ class ReferenceNetwork:
         self.pds_urls = tuple(f"http://localhost:{ports[name]}" for name in self._pdses)
         command = [shutil.which("node") or "node", str(HERE / "network.mjs")]
         command += [str(self._modules), str(self._data / "servers"), *map(str, ports.values())]
-        self._process = ChildProcess("the reference network", command, self._data / "network.log")
+        environment = dict(os.environ) | {"RATE_LIMITS": "on" if self._rate_limits else "off"}
+        self._process = ChildProcess(
+            "the reference network", command, self._data / "network.log", env=environment
+        )
         self._process.start()
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             await self._process.wait_until(lambda: self._answers(session), patience=READY_SECONDS)

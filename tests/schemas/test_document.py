@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.backfill import Backfill, DynamoDBStorage, ParquetStorage, SqliteSource
+from schemas.backfill import Backfill, DynamoDBStorage, ParquetStorage
 from schemas.document import load_document, parse_document
 from schemas.errors import ConfigError
+from schemas.sources import JobSource, S3Source, SqliteSource
 
 ROOT = Path(__file__).parents[2]
 GOOD = """
@@ -117,7 +118,12 @@ def test_all_mistakes_are_told_at_once_each_in_its_line() -> None:
         (with_line("processing: {requests_per_second: 0}"), "a number above 0, 10000 at the most"),
         (with_line("processing: {requests_per_second: .nan}"), "nan does not fit"),
         (with_line("processing: {max_retries: yes}"), "true is not a number"),
-        (with_line("processing: {strategy: list}"), "it has to be `repo`"),
+        (with_line("skip_existing: always"), "one of `false`, `true`, `since`"),
+        (with_line("processing: {strategy: pages}"), "one of `repo`, `list`, `auto`"),
+        (
+            with_line("time_range: {start_date: 2025-01-02, by: rkey, margin_days: 3}"),
+            "belongs to `by: creat",
+        ),
         (with_line("time_range: {start_date: 20250102}"), "write a day as YYYY-MM-DD"),
         (with_line("time_range: {start_date: 2025-01-02T10:00:00}"), "YYYY-MM-DD"),
         (
@@ -127,6 +133,13 @@ def test_all_mistakes_are_told_at_once_each_in_its_line() -> None:
         (with_line("uris: [x]"), "'x' is not at://DID/collection/rkey"),
         (with_line("storag: 1"), "job.yaml:5: backfill.storag: unknown key; did you mean `storage`?"),
         (with_line("zzz: 1"), "known: `name`, `version`"),
+        (
+            with_line("scope: {allow: {dids: [alice.example]}}"),
+            "'alice.example' does not fit: it has to be a DID",
+        ),
+        (with_line("scope: {deny: {hosts: ['a b']}}"), "it has to be a host's name or origin"),
+        (with_line("scope: {deny: {domains: ['https://x']}}"), "it has to be a domain, such as example.com"),
+        (with_line("scope: {denied: {}}"), "did you mean `deny`?"),
         (with_line("3: 1"), "Keys should be strings"),
         (GOOD + "backfil: 1", "job.yaml:5: backfil: unknown key; did you mean `backfill`?"),
     ],
@@ -142,7 +155,7 @@ def test_a_repeated_key_is_a_mistake_and_named_with_both_lines() -> None:
 
 def test_sources_and_stores_say_what_they_miss() -> None:
     told = complaints("backfill: {source: {}, storage: [{type: parquet}, {type: s3}]}")
-    assert "backfill.source: `type` is missing; known: `file`, `inline`, `sqlite`" in told[0]
+    assert "backfill.source: `type` is missing; known: `collection`, `file`, `handles`" in told[0]
     assert "backfill.storage[0].path: is missing" in told[1]
     assert "backfill.storage[1]: unknown type 's3'; known: `dynamodb`, `parquet`" in told[2]
 
@@ -194,3 +207,39 @@ def test_a_mapping_is_judged_like_a_file_without_lines() -> None:
 
 def test_endless_text_is_cut() -> None:
     assert len(complaint(with_line(f"version: {'9' * 5000}"))) < 300
+
+
+def with_source(source: str) -> str:
+    return f"backfill: {{source: {source}, storage: {{type: parquet, path: o}}}}"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{type: s3, path: bucket/key}", "'bucket/key' does not fit: it has to be s3://BUCKET/KEY"),
+        ("{type: s3, path: 's3://b/x', endpoint_url: localhost}", "it has to be s3://BUCKET/KEY"),
+        ("{type: s3, path: 's3://bucket/x', endpoint_url: localhost}", "it has to be a URL"),
+        ("{type: file, path: x, format: xml}", "it has to be one of `txt`, `csv`, `tsv`, `jsonl`, `parquet`"),
+        ("{type: relay, url: 'https://relay.example/xrpc'}", "it has to be the origin of a host"),
+        ("{type: hosts, concurrency: 65}", "65 does not fit: it has to be a whole number from 1 to 64"),
+        ("{type: collection, collections: [post]}", "'post' does not fit: it has to be a collection"),
+        ("{type: collection, collections: []}", "a list with at least 1 entry"),
+        ("{type: handles, handles: ['did:plc:x']}", "'did:plc:x' is a DID and no handle"),
+        ("{type: job, job_id: ../x}", "the first a letter or digit"),
+        ("{type: job, job_id: x, outcome: lost}", "it has to be one of `failed`, `unavailable`"),
+        ("{type: job, job_id: x, error_type: [lost]}", "it has to be one of `fetch_failed`"),
+    ],
+)
+def test_a_source_that_makes_no_sense_is_told(source: str, told: str) -> None:
+    assert told in complaints(with_source(source))[0]
+
+
+def test_the_sources_of_the_proposal_and_short_forms() -> None:
+    source = load_document(with_source("{type: s3, path: 's3://bucket/path'}")).source
+    assert source == S3Source(type="s3", path="s3://bucket/path")
+    source = load_document(with_source("{type: job, job_id: x, outcome: unavailable}")).source
+    assert isinstance(source, JobSource)
+    assert (source.outcome, source.error_type) == (["unavailable"], [])
+    assert load_document(with_source("{type: s3, path: 's3://bucket/x'}")).absolute(ROOT).source == S3Source(
+        type="s3", path="s3://bucket/x"
+    )

@@ -40,12 +40,17 @@ def test_the_default_document_shows_every_key() -> None:
         assert list(bare[section]) == list(type(getattr(annotation, section)).model_fields)
 
 
-def test_the_types_that_are_commented_out_work_when_the_mark_is_taken_away() -> None:
+SOURCES = ["collection", "file", "handles", "hosts", "job", "relay", "s3", "sqlite"]
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_types_that_are_commented_out_work_when_the_mark_is_taken_away(kind: str) -> None:
     lines = (ROOT / "configs" / "default.yaml").read_text("utf-8").splitlines()
-    begin, end = lines.index("    # type: file"), lines.index("    # type: sqlite")
+    begin = lines.index(f"    # type: {kind}")
+    end = next(at for at in range(begin + 1, len(lines)) if lines[at][:11] in ("    # type:", ""))
     source = [line.replace("# ", "", 1) for line in lines[begin:end] if "##" not in line]
     document = ["backfill:", "  source:", *source, "  storage: {type: parquet, path: x}"]
-    assert load_document("\n".join(document)).source.type == "file"
+    assert load_document("\n".join(document)).source.type == kind
 
 
 def test_every_topic_has_a_model() -> None:

@@ -55,7 +55,8 @@ def test_the_record_is_kept_to_the_byte() -> None:
 
 
 def test_a_sync_marker_is_no_row() -> None:
-    assert read(sync_event("did:plc:a", 5, "j", "3l", 8, "all"), 1, 2) == Sync("did:plc:a", "j")
+    for since in (None, "3k"):
+        assert read(sync_event("did:plc:a", 5, "j", "3l", 8, "all", since), 1, 2) == Sync("did:plc:a", "j")
 
 
 @pytest.mark.parametrize(

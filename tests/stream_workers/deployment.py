@@ -44,8 +44,9 @@ _CODE = {
         "from stream_workers.tracker.main import run_tracker; run_tracker(Settings(), stop)"
     ),
     "rates": "from stream_workers.rates.main import run_rates; run_rates(Settings())",
+    "halting": "from tests.stream_workers.halting import run; run(Settings())",
 }
-Kind = Literal["worker", "tracker", "rates"]
+Kind = Literal["worker", "tracker", "rates", "halting"]
 
 
 class Reader:

@@ -38,8 +38,17 @@ def work(
     not_before: float | None = None,
     topic: str = "dids",
     partition: int = 0,
+    offset: int = 0,
+    attempt: int = 1,
+    replay: int = 0,
 ) -> Work:
     """A task as the schedule sees it; `not_before` in seconds since 1970."""
     due = None if not_before is None else datetime.fromtimestamp(not_before, UTC)
-    task = DidTask(job_id=job, did=did, pds=host, signing_key="did:key:z", not_before=due)
-    return Work(Task(topic, partition, 0, 1, host, task.encode()), task)
+    task = DidTask(job_id=job, did=did, pds=host, signing_key="did:key:z", not_before=due, attempt=attempt)
+    task = task.model_copy(update={"replay": replay})
+    return work_of(task, topic, partition, offset)
+
+
+def work_of(task: DidTask, topic: str = "dids", partition: int = 0, offset: int = 0) -> Work:
+    """A task as if it had been delivered from there."""
+    return Work(Task(topic, partition, offset, 1, task.pds, task.encode()), task)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atp.blame import blame_for
 from atp.identity import Resolver
 from atp.limiter import HostLimiter
 from atp.xrpc import Client
@@ -67,4 +68,4 @@ async def test_a_task_that_meets_an_odd_answer(
         return
     assert isinstance(ending, Retry if expected.again else Failed), ending
     assert (ending.error_type, ending.reason) == (expected.error_type, expected.reason)
-    assert [error.about_host for error in met] in ([], [expected.about == "host"])
+    assert [blame_for(error) for error in met] in ([], [expected.about])

@@ -16,7 +16,9 @@ from stream_workers.tracker.book import UNRESOLVED, enter, status_of
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 Entry = RepoOutcome | PlanOutcome | JobEvent
-Event = Literal["submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed"]
+Event = Literal[
+    "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "noted"
+]
 
 
 def event(kind: Event, detail: str | None = None) -> JobEvent:
@@ -68,6 +70,7 @@ SUBMITTED = event("submitted")
         ([SUBMITTED, plan(2)], "processing"),
         ([SUBMITTED, plan(2), event("paused")], "paused"),
         ([SUBMITTED, plan(2), event("paused"), event("ignored")], "paused"),
+        ([SUBMITTED, event("noted", "a host was left out")], "queued"),
         ([SUBMITTED, plan(2), event("paused"), event("resumed")], "processing"),
         ([SUBMITTED, plan(0)], "complete"),
         ([SUBMITTED, plan(1), went("a", "completed")], "complete"),
@@ -108,6 +111,14 @@ def test_a_failed_source_is_not_forgotten_over_a_pause() -> None:
 def test_a_job_whose_source_failed_may_still_be_cancelled() -> None:
     begun: list[Entry] = [SUBMITTED, plan(1, finished=False), event("source_failed", "x"), event("cancelled")]
     assert status(*begun, went("a", "cancelled")).status == "cancelled"
+
+
+def test_what_the_source_held_beside_accounts_is_the_last_plans_word() -> None:
+    plans = [plan(1, finished=False), plan(2)]
+    counts: list[dict[str, int]] = [{"moved": 1}, {"moved": 3, "host_unreachable": 1}]
+    told = [p.model_copy(update={"left_out": c}) for p, c in zip(plans, counts, strict=True)]
+    assert status(SUBMITTED, *told).left_out == counts[-1]
+    assert status(SUBMITTED, *told, event("noted", "a host was left out")).detail is None
 
 
 def test_times_are_those_of_the_outcomes() -> None:

@@ -6,6 +6,7 @@ import base64
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 
 from atp.tid import microseconds
@@ -257,12 +258,17 @@ def test_a_host_that_goes_on_failing_is_given_up(tour: Tour) -> None:
     assert tour.requests("error") == RETRIES + 1
 
 
-def test_accounts_of_a_host_that_is_down_end_as_network_errors(tour: Tour) -> None:
-    for turn in range(3):
+def test_a_host_that_never_answers_is_given_up_with_one_dead_letter(tour: Tour) -> None:
+    for turn in range(sights.DOWN_ACCOUNTS):
         did = tour.network.dids[on_host(sights.DOWN, turn)]
-        found = [(o.status, o.attempt, o.error_type) for o in tour.outcomes["down", did]]
-        assert found == [("retrying", 1, "network_error"), ("failed", 2, "network_error")]
-    status = tour.statuses["down"]
-    assert (status.status, status.totals.failed, status.totals.retrying) == ("partial_success", 3, 0)
-    assert status.totals.errors == {"network_error": 6}
-    assert status.reasons == {"HostUnreachable": 3}
+        found = [(o.status, o.attempt, o.error_type, o.reason) for o in tour.outcomes["down", did]]
+        assert found == [("failed", 1, "network_error", "HostGivenUp")]
+    status, number = tour.statuses["down"], sights.DOWN_ACCOUNTS
+    assert (status.status, status.totals.failed, status.totals.retrying) == ("partial_success", number, 0)
+    assert status.totals.errors == {"network_error": number}
+    assert status.reasons == {"HostGivenUp": number}
+    (letter,) = [letter for letter in tour.letters if letter.host == tour.hosts[sights.DOWN]]
+    assert (letter.stage, letter.reason, letter.job_id, letter.did) == ("fetch", "HostGivenUp", "down", None)
+    payload = orjson.loads(letter.payload or "")
+    assert payload["accounts"] == number
+    assert datetime.fromisoformat(payload["failing_since"]) <= letter.at

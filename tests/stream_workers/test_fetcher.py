@@ -133,13 +133,7 @@ async def test_no_end_keeps_memory_or_a_place_at_the_host(
         assert ending.reason == reason
         assert ending.seconds > 0
     assert place.budget.used == 0
-    nothing_is_under_way(place)
-
-
-def nothing_is_under_way(place: Place) -> None:
-    """A host that has one request left lets one more through: none counts as under way."""
-    place.limiter.answered({"RateLimit-Limit": "1", "RateLimit-Remaining": "1", "RateLimit-Reset": "99"})
-    assert place.limiter.delay("another", 1000) == 0
+    assert place.limiter.budget.under_way == 0
 
 
 async def test_a_go_that_is_broken_off_gives_everything_back(place: Place) -> None:
@@ -151,7 +145,7 @@ async def test_a_go_that_is_broken_off_gives_everything_back(place: Place) -> No
     with pytest.raises(asyncio.CancelledError):
         await going
     assert place.budget.used == 0
-    nothing_is_under_way(place)
+    assert place.limiter.budget.under_way == 0
 
 
 async def test_the_wait_doubles_with_every_attempt_and_ends_somewhere(place: Place) -> None:
@@ -173,7 +167,7 @@ async def test_the_last_attempt_fails(place: Place) -> None:
 
 
 async def test_a_host_that_only_ever_refuses_costs_an_attempt_in_the_end(place: Place) -> None:
-    await place.network.inject(HiddenLimit(0, per_second=0))
+    await place.network.inject(HiddenLimit(0, limit=0))
     ending = await place.go(place.task())
     assert isinstance(ending, Retry)
     assert (ending.error_type, ending.reason) == ("rate_limit_error", "RateLimited")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from schemas.backfill import Processing
+from schemas.dids import DidTask
 from schemas.job_specs import JobSpec
 from stream_workers.fetch.schedule import Schedule, Work
 from tests.stream_workers.documents import job_spec, work
@@ -13,12 +15,33 @@ NOW = 1_800_000_000.0
 ONE, TWO, THREE = (f"https://{name}.test" for name in ("one", "two", "three"))
 
 
+class Gates:
+    """Hosts that are open and proven, but for those that it names."""
+
+    def __init__(self) -> None:
+        self.closed: dict[str, float] = {}
+        self.suspects: set[str] = set()
+
+    def ready_at(self, task: DidTask, processing: Processing) -> float:
+        return self.closed.get(task.pds, 0.0)
+
+    def is_suspect(self, origin: str) -> bool:
+        return origin in self.suspects
+
+
+def gated(**limits: Mapping[str, int]) -> tuple[Schedule, Gates]:
+    """The same with its gates."""
+    specs = {name: job_spec(name, processing=dict(given)) for name, given in limits.items()}
+    gates = Gates()
+    return Schedule(specs.get, gates), gates
+
+
 def schedule(**limits: Mapping[str, int]) -> Schedule:
     """A schedule for these jobs, each with its limits; a job that is not named has the defaults."""
     specs: dict[str, JobSpec] = {
         name: job_spec(name, processing=dict(given)) for name, given in limits.items()
     }
-    return Schedule(specs.get)
+    return Schedule(specs.get, Gates())
 
 
 def drain(under_test: Schedule, now: float = NOW) -> list[Work]:
@@ -216,3 +239,118 @@ def test_what_is_withdrawn_is_forgotten_and_nothing_else() -> None:
     assert dids(list(under_test.farthest())) == ["20", "5"]
     under_test.release("job")
     assert sorted(dids(drain(under_test, NOW + 100))) == ["20", "5"]
+
+
+# Hosts that are closed, and suspects
+
+
+def test_a_closed_hosts_tasks_wait_without_a_place() -> None:
+    under_test, gates = gated(job={"max_concurrent_pds": 1})
+    gates.closed[ONE] = NOW + 9
+    for host in (ONE, TWO):
+        under_test.add(work(f"{host}", job="job", host=host), NOW)
+    assert dids(drain(under_test)) == [TWO]
+    assert under_test.next_due() == NOW + 9
+    assert drain(under_test, NOW + 9) == []  # it may go, but the one place is taken
+    gates.closed.clear()
+    under_test.add(work("more", job="all", host=ONE), NOW)
+    assert dids(drain(under_test, NOW + 9)) == ["more"]
+
+
+def test_a_host_that_opens_early_is_noticed_when_a_task_of_it_ends() -> None:
+    under_test, gates = gated()
+    first, second = work("1"), work("2")
+    under_test.add(first, NOW)
+    assert drain(under_test) == [first]
+    gates.closed[ONE] = NOW + 300
+    under_test.add(second, NOW)
+    assert drain(under_test) == []
+    gates.closed.clear()
+    under_test.done(first)
+    assert drain(under_test) == [second]
+
+
+def test_what_comes_back_from_a_closed_host_is_the_next_there() -> None:
+    under_test, gates = gated()
+    for number in range(3):
+        under_test.add(work(f"{number}"), NOW)
+    running = under_test.next_work(NOW)
+    assert running is not None
+    gates.closed[ONE] = NOW + 9
+    under_test.done(running)
+    under_test.again(running)
+    assert drain(under_test) == []
+    gates.closed.clear()
+    under_test.look_again()
+    assert dids(drain(under_test)) == ["0", "1", "2"]
+
+
+def test_a_cancelled_jobs_tasks_do_not_wait_for_a_closed_host() -> None:
+    specs = {"job": job_spec("job")}
+    gates = Gates()
+    under_test = Schedule(specs.get, gates)
+    gates.closed[ONE] = NOW + 9
+    gates.suspects.add(ONE)
+    for number in range(3):
+        under_test.add(work(f"{number}", job="job"), NOW)
+    assert drain(under_test) == []
+    specs["job"] = job_spec("job", "cancelled")
+    under_test.look_again()
+    assert len(drain(under_test)) == 3
+
+
+def test_a_suspect_has_one_place_and_takes_none_from_the_others() -> None:
+    under_test, gates = gated(job={"max_concurrent_pds": 2, "max_concurrent_per_pds": 3})
+    suspects = [f"https://suspect-{number}.test" for number in range(9)]
+    gates.suspects.update(suspects)
+    for number in range(4):
+        for host in (*suspects, ONE, TWO, THREE):
+            under_test.add(work(f"{host}/{number}", job="job", host=host), NOW)
+    running = drain(under_test)
+    counted = Counter(w.did_task.pds for w in running)
+    assert [counted[host] for host in (ONE, TWO, THREE)] == [3, 3, 0]
+    assert [counted[host] for host in suspects] == [1, 1, 1, 1, 0, 0, 0, 0, 0]
+    proven = next(w for w in running if w.did_task.pds == suspects[0])
+    gates.suspects.discard(suspects[0])
+    under_test.done(proven)
+    following = Counter(w.did_task.pds for w in drain(under_test))
+    assert following == {suspects[4]: 1}  # what proved itself needs a place among the proven
+
+
+def test_all_of_a_job_at_a_host_can_be_taken_away() -> None:
+    under_test, _ = gated()
+    mine = [work("ready", job="a"), work("later", job="a", not_before=NOW + 50)]
+    others = [work("other job", job="b"), work("other host", job="a", host=TWO)]
+    for each in (*mine, *others):
+        under_test.add(each, NOW)
+    assert sorted(under_test.jobs_at(ONE)) == ["a", "b"]
+    assert set(under_test.take_all(ONE, "a")) == set(mine)
+    assert under_test.jobs_at(ONE) == ["b"]
+    assert set(drain(under_test, NOW + 100)) == set(others)
+    assert under_test.take_all("https://unheard.test", "a") == []
+
+
+def test_whether_others_are_at_a_host() -> None:
+    under_test, _ = gated(job={"max_concurrent_per_pds": 1})
+    first, same, other = work("x", job="job"), work("x", job="job"), work("y", job="job")
+    under_test.add(first, NOW)
+    drain(under_test)
+    assert not under_test.others_at(first)
+    under_test.add(same, NOW)
+    assert not under_test.others_at(first)
+    under_test.add(other, NOW)
+    assert under_test.others_at(first)
+
+
+def test_who_crowds_a_partition() -> None:
+    under_test, gates = gated()
+    gates.closed |= {ONE: NOW + 9, TWO: NOW + 5}
+    late = [work(f"late {n}", host=ONE, partition=1, offset=9 - n) for n in range(3)]
+    for each in (*late, work("elsewhere", host=ONE, partition=2), work("open", host=THREE, partition=1)):
+        under_test.add(each, NOW)
+    under_test.add(work("two", host=TWO, partition=1), NOW)
+    drain(under_test)
+    crowds = dict(under_test.crowding("dids", 1, NOW))
+    assert crowds[NOW + 9] == list(reversed(late))
+    assert dids(crowds[NOW + 5]) == ["two"]
+    assert under_test.crowding("dids", 3, NOW) == under_test.crowding("dids.retry", 1, NOW) == []

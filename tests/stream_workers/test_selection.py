@@ -246,3 +246,45 @@ def test_what_selects_changes_the_fingerprint() -> None:
         {"uris": [f"at://{DID}/{POST}/a"]},
     ]
     assert len({fingerprint(**fields) for fields in documents}) == len(documents)
+
+
+# Keys
+
+
+def window_of(**time_range: Any) -> tuple[str | None, str | None] | None:
+    return Selection(backfill(time_range=time_range)).window
+
+
+def test_the_window_of_keys_is_there_where_keys_decide() -> None:
+    days = {"start_date": "2025-03-01", "end_date": "2025-03-31"}
+    first, end = tid_of("2025-03-01T00:00:00+00:00"), tid_of("2025-04-01T00:00:00+00:00")
+    assert window_of(**days) is None
+    assert window_of(**days, by="rkey") == (first, end)
+    assert window_of(**days, margin_days=0) == (first, end)
+    assert window_of(**days, margin_days=31) == (
+        tid_of("2025-01-29T00:00:00+00:00"),
+        tid_of("2025-05-02T00:00:00+00:00"),
+    )
+    assert window_of(start_date="2025-03-01", by="rkey") == (first, None)
+    assert window_of(end_date="2025-03-31", by="rkey") == (None, end)
+    assert window_of(start_date="1900-01-01", end_date="2900-01-01", by="rkey") == (None, None)
+    assert window_of(margin_days=3) is None
+    assert Selection(backfill()).window is None
+
+
+def test_a_margin_leaves_out_keys_from_beyond_it() -> None:
+    days = {"start_date": "2025-03-01", "end_date": "2025-03-31", "margin_days": 2}
+    judge = Selection(backfill(time_range=days)).judge
+    within, beyond = tid_of("2025-02-27T00:00:00+00:00"), tid_of("2025-02-26T23:59:59+00:00")
+    assert judge(POST, within, b"{}", "2025-03-05T00:00:00Z").dropped is None
+    assert judge(POST, beyond, b"{}", "2025-03-05T00:00:00Z").dropped == "time_range"
+    assert judge(POST, "self", b"{}", "2025-03-05T00:00:00Z").dropped == "time_range"
+    assert judge(POST, within, b"{}", "2025-04-05T00:00:00Z").dropped == "time_range"
+
+
+def test_an_accounts_own_keys() -> None:
+    uris = [f"at://{DID}/{LIKE}/b", f"at://{DID}/{POST}/a", f"at://{DID}x/{POST}/c", f"at://{DID}/{LIKE}/a"]
+    assert Selection(backfill(uris=uris)).keys_of(DID) == [(LIKE, "a"), (LIKE, "b"), (POST, "a")]
+    assert Selection(backfill(uris=uris, record_types=["post"])).keys_of(DID) == [(POST, "a")]
+    assert Selection(backfill(uris=uris)).keys_of("did:plc:another") == []
+    assert Selection(backfill()).keys_of(DID) is None

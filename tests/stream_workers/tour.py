@@ -48,6 +48,7 @@ from tests.stream_workers.documents import job_spec
 HOSTS = 7
 LIMITED, UNTOLD, DOWN = 4, 5, 6
 """Hosts with a limit that they advertise, with one they don't, and without an answer."""
+DOWN_ACCOUNTS = 7
 PER_HOST = 24
 LIMIT, UNTOLD_LIMIT = 10, 5
 RETRIES = 2
@@ -89,7 +90,7 @@ FAULTS: list[Fault] = [
     CutShort(account=NAMED["cut_once"], first=1),
     Slow(account=NAMED["slow_once"], first=1, seconds=6.0),
     RateLimited(LIMITED, limit=LIMIT, window=3),
-    HiddenLimit(UNTOLD, per_second=UNTOLD_LIMIT),
+    HiddenLimit(UNTOLD, limit=UNTOLD_LIMIT),
     HostDown(DOWN),
 ]
 SIZES = dict.fromkeys(NAMED.values(), 60) | {
@@ -224,7 +225,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "hasty": {"processing": {"timeout_seconds": 3}},
     "limited": {"processing": {"requests_per_second": 20, "max_retries": 0}},
-    "down": {"processing": {"requests_per_second": 1000, "max_retries": 1}},
+    "down": {"processing": {"max_retries": 0, "host_give_up_seconds": 2}},
     "cancelled": {"processing": {"requests_per_second": 1, "max_concurrent_per_pds": 1}},
 }
 """What the jobs' documents say beside accounts and storage."""
@@ -247,7 +248,7 @@ def _plan(network: Network, main: Deployment) -> None:
         ("choosy", [NAMED["good"], NAMED["large"]]),
         ("hasty", [NAMED["slow_once"]]),
         ("limited", [on_host(host, turn) for host in (LIMITED, UNTOLD) for turn in range(PER_HOST)]),
-        ("down", [on_host(DOWN, turn) for turn in range(3)]),
+        ("down", [on_host(DOWN, turn) for turn in range(DOWN_ACCOUNTS)]),
     ):
         main.plan(job, tasks_of(network, job, numbers), **FIELDS[job])
     main.publish(main.names.outcomes, "faults", b"\x00" * 4_000_000)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import sqlite3
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import cramjam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from producers.sources import open_source
-from schemas.backfill import FileSource, InlineSource, SqliteSource
+from producers.sources import AccountSource
 from schemas.errors import SourceError
+from schemas.sources import FileSource, InlineSource, SqliteSource
+from tests.producers.sources.stand import accounts, reach_of, read, source_of
 
 A, B, C = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "bob.example.com", "did:web:carol.example"
 Write = Callable[..., str]
@@ -25,14 +28,20 @@ def write(tmp_path: Path) -> Write:
     def write(name: str, content: str | bytes) -> str:
         raw = content.encode() if isinstance(content, str) else content
         path = tmp_path / name
-        path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+        packed = {".gz": gzip.compress, ".zst": cramjam.zstd.compress}.get(path.suffix)
+        path.write_bytes(bytes(packed(raw)) if packed else raw)
         return str(path)
 
     return write
 
 
-def entries(path: str, column: str | None = None, start: int = 0) -> list[str]:
-    return list(open_source(FileSource(type="file", path=path, column=column)).entries(start))
+def listed(source: FileSource | SqliteSource | InlineSource) -> list[str]:
+    """All entries of a list, read at once."""
+    return accounts(asyncio.run(read(source_of(source.model_dump(), reach_of(Path("unused"))).pages())))
+
+
+def entries(path: str, column: str | None = None) -> list[str]:
+    return listed(FileSource(type="file", path=path, column=column))
 
 
 def refusal(path: str, column: str | None = None) -> str:
@@ -42,11 +51,8 @@ def refusal(path: str, column: str | None = None) -> str:
     return str(caught.value)
 
 
-def test_inline_entries_are_stripped_and_counted_from_the_beginning() -> None:
-    source = open_source(InlineSource(type="inline", dids=[f" {A}", "", B, C]))
-    assert list(source.entries()) == [A, B, C]
-    assert list(source.entries(2)) == [C]
-    assert list(source.entries(3)) == []
+def test_inline_entries_are_stripped() -> None:
+    assert listed(InlineSource(type="inline", dids=[f" {A}", "", B, C])) == [A, B, C]
 
 
 @pytest.mark.parametrize(
@@ -68,12 +74,15 @@ def test_inline_entries_are_stripped_and_counted_from_the_beginning() -> None:
         ("excel.csv", f"\ufeffn;did\r\n1;{A}\r\n2;{B}\r\n3;{C}\r\n"),
         ("tabs.tsv", f"n\tdid\n1\t{A}\n2\t{B}\n3\t{C}\n"),
         ("packed.csv.gz", f"n,did\n1,{A}\n2,{B}\n3,{C}\n"),
+        ("packed.csv.zst", f"n,did\n1,{A}\n2,{B}\n3,{C}\n"),
+        ("bare.jsonl", f'"{A}"\n\n"{B}"\r\n " {C} "'),
+        ("did.jsonl", f'{{"n": 1, "did": "{A}"}}\n{{"did": "{B}", "m": null}}\n{{"did": "{C}"}}\n'),
+        ("case.ndjson", f'{{"Handle": "{A}"}}\n{{"x": 1}}\n{{"Handle": "{B}"}}\n{{"Handle": "{C}"}}\n'),
     ],
 )
 def test_text_and_csv_in_all_their_dialects(write: Write, name: str, content: str) -> None:
     path = write(name, content)
     assert entries(path) == [A, B, C]
-    assert entries(path, start=1) == [B, C]
 
 
 def test_a_named_column_goes_before_the_usual_ones(write: Write) -> None:
@@ -94,8 +103,7 @@ def test_parquet_by_column_in_batches(tmp_path: Path) -> None:
     )
     pq.write_table(table, path, row_group_size=6000)
     assert entries(path) == many[:-2]
-    assert entries(path, start=19_000) == many[19_000:-2]
-    assert entries(path, "kind", 19_999) == ["x.example"]
+    assert entries(path, "kind") == ["x.example"] * 20_000
     assert "column n holds int64, not text" in refusal(path, "n")
     assert "n, did, kind" in refusal(path, "nope")
 
@@ -110,14 +118,14 @@ def database(tmp_path: Path) -> str:
     return path
 
 
-def ask(path: str, query: str, start: int = 0) -> list[str]:
-    return list(open_source(SqliteSource(type="sqlite", path=path, query=query)).entries(start))
+def ask(path: str, query: str) -> list[str]:
+    return listed(SqliteSource(type="sqlite", path=path, query=query))
 
 
 def test_sqlite_in_the_order_of_the_query(database: str) -> None:
-    assert list(open_source(SqliteSource(type="sqlite", path=database)).entries()) == [A, B, C]
+    assert listed(SqliteSource(type="sqlite", path=database)) == [A, B, C]
     assert ask(database, "SELECT did FROM dids ORDER BY n") == [C, B, A]
-    assert ask(database, "WITH x AS (SELECT lower(did) AS d FROM dids WHERE n < 3) SELECT d FROM x", 1) == [C]
+    assert ask(database, "WITH x AS (SELECT lower(did) AS d FROM dids WHERE n < 3) SELECT d FROM x") == [B, C]
     assert ask(database, "SELECT n FROM dids LIMIT 1") == ["3"]
 
 
@@ -147,6 +155,10 @@ def test_sqlite_takes_nothing_but_a_select(database: str, query: str, told: str)
     assert Path(database).read_bytes() == before
 
 
+async def count(source: AccountSource) -> int:
+    return sum([len(page.entries) async for page in source.pages()])
+
+
 def test_a_large_table_is_streamed(tmp_path: Path) -> None:
     path = str(tmp_path / "large.db")
     with sqlite3.connect(path) as connection:
@@ -155,7 +167,7 @@ def test_a_large_table_is_streamed(tmp_path: Path) -> None:
         connection.execute(f"INSERT INTO dids {numbers} SELECT 'did:plc:' || i FROM n")
     connection.close()
     tracemalloc.start()
-    assert sum(1 for _ in open_source(SqliteSource(type="sqlite", path=path)).entries()) == 200_000
+    assert asyncio.run(count(source_of({"type": "sqlite", "path": path}, reach_of(tmp_path)))) == 200_000
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20
@@ -176,6 +188,10 @@ def test_what_can_not_be_read_is_named_with_what_to_do(write: Write, tmp_path: P
     packed = gzip.compress(b"did:plc:x\n" * 999)
     assert "not a whole gzip file" in refusal(write_raw(tmp_path, "cut.txt.gz", packed[:-20]))
     assert "not a whole gzip file" in refusal(write_raw(tmp_path, "sum.txt.gz", packed[:-8] + bytes(8)))
+    packed = bytes(cramjam.zstd.compress(b"did:plc:x\n" * 9999))
+    assert "not a whole zstd file" in refusal(write_raw(tmp_path, "bad.txt.zst", b"not zstd"))
+    assert "not a whole zstd file" in refusal(write_raw(tmp_path, "cut.csv.zst", packed[:-9]))
+    assert "n, account" in refusal(write("two.jsonl", '{"n": 1, "account": "x"}\n'))
     assert "not a Parquet file" in refusal(write("fake.parquet", "did\nx\n"))
     assert "has no columns" in refusal(write("plain.txt", A), "did")
     assert "account, name" in refusal(write("two.csv", "account,name\nx,y\n"))
@@ -203,3 +219,15 @@ def test_databases_that_are_none(tmp_path: Path, write: Write) -> None:
         with pytest.raises(SourceError, match=told):
             ask(path, "SELECT did FROM dids")
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_broken_line_of_json_is_an_entry_that_somebody_will_refuse(write: Write) -> None:
+    path = write("broken.jsonl", f'{{"did": "{A}"}}\n{{"did": "{B}\n[1]\n7\n{{"did": 8}}\n')
+    assert entries(path) == [A, f'{{"did": "{B}', "[1]", "7", "8"]
+
+
+def test_a_format_that_is_said_goes_before_the_name(write: Write) -> None:
+    path = write("accounts.data", f'{{"did": "{A}"}}\n')
+    assert listed(FileSource(type="file", path=path, format="jsonl")) == [A]
+    path = write("accounts.txt", f"n,did\n1,{A}\n")
+    assert listed(FileSource(type="file", path=path, format="csv")) == [A]
