@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from confluent_kafka import KafkaException
 
-from cli import config, demo, jobs, lag, plc, processes, run, topics, up
+from cli import config, deadletter, demo, jobs, lag, plc, processes, run, topics, up
 from cli.console import err, tell_error
 from cli.signals import Interrupted
 from schemas.errors import SkyfillError
@@ -35,6 +35,7 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
         jobs.pause,
         jobs.resume,
         jobs.produce,
+        deadletter.retry,
         lag.lag,
     ],
     _PROCESSES: [
@@ -50,6 +51,7 @@ for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(processes.sink, name="sink", rich_help_panel=_PROCESSES)
+app.add_typer(deadletter.app, name="deadletter", rich_help_panel=_DEPLOYMENT)
 app.add_typer(topics.app, name="topics", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.tables, name="tables", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.app, name="config", rich_help_panel=_ONE_MACHINE)

@@ -156,6 +156,8 @@ def _line(job: JobStatus) -> str:
         f"({totals.completed:,} completed, {totals.unavailable:,} unavailable, {totals.failed:,} failed, "
         f"{totals.retrying:,} retrying), {totals.records:,} records"
     )
+    if job.replaying:
+        text += f"; {job.replaying:,} of those that failed are being tried again"
     return "; ".join(part for part in (text, left_out_text(job), job.detail) if part)
 
 

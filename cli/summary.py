@@ -138,7 +138,10 @@ def _remarks(result: Result) -> list[str]:
     if left_out := left_out_text(status):
         lines.append(left_out)
     if status.totals.failed or status.totals.dropped.get("invalid"):
-        lines.append("what failed lies in the topic `deadletter`, each with its reason")
+        lines.append(
+            f"while `skyfill up` runs, `skyfill deadletter list --job {result.job_id}` tells what failed and "
+            f"why, and `skyfill retry {result.job_id}` tries it again"
+        )
     if result.restarts:
         times = "once" if result.restarts == 1 else f"{result.restarts} times"
         lines.append(f"a process was started again {times}")

@@ -16,30 +16,55 @@ from schemas.errors import DeploymentError
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
 from schemas.jobs import JobMessage
+from schemas.replays import Replay
 from schemas.settings import KafkaSettings
 
 _SEND_SECONDS = 30.0
 
 
-def send_command(kafka: KafkaSettings, job_id: str, command: JobMessage) -> None:
-    """Publishes a command about a job. DeploymentError if the broker does not take it."""
-    refused: list[Any] = []
+def send_command(kafka: KafkaSettings, job_id: str, command: JobMessage) -> int:
+    """Publishes a command about a job; its offset. DeploymentError if the broker does not take it."""
+    return send_commands(kafka, [(job_id, command)])[0]
+
+
+def send_commands(kafka: KafkaSettings, commands: Iterable[tuple[str, JobMessage]]) -> list[int]:
+    """Publishes commands about jobs in their order; the offset of each.
+
+    Raises DeploymentError if the broker does not take one of them: those before it are sent.
+    """
+    offsets: list[int] = []
     client = clients.producer(kafka)
     topic = Names(kafka.topic_prefix).jobs
+    for job_id, command in commands:
+        refused: list[str] = []
+
+        def delivered(error: Any, message: Any, refused: list[str] = refused) -> None:
+            if error:
+                refused.append(error.str())
+            else:
+                offsets.append(message.offset())
+
+        try:
+            client.produce(
+                topic, command.encode(), job_id.encode(), partition_for(job_id, 1), on_delivery=delivered
+            )
+            left = client.flush(_SEND_SECONDS)
+        except KafkaException as error:
+            raise DeploymentError(f"the command could not be sent: {error.args[0].str()}") from error
+        if left or refused:
+            why = refused[0] if refused else f"no answer within {_SEND_SECONDS:.0f} s"
+            raise DeploymentError(f"the command could not be sent to {topic}: {why}")
+    return offsets
+
+
+def replays_of(kafka: KafkaSettings) -> dict[str, Replay]:
+    """What became of every dead letter that was replayed, by the letter's id."""
+    view = CompactedView(kafka, Names(kafka.topic_prefix).replays, Replay.decode)
     try:
-        client.produce(
-            topic,
-            command.encode(),
-            job_id.encode(),
-            partition_for(job_id, 1),
-            on_delivery=lambda error, _: refused.append(error) if error else None,
-        )
-        left = client.flush(_SEND_SECONDS)
-    except KafkaException as error:
-        raise DeploymentError(f"the command could not be sent: {error.args[0].str()}") from error
-    if left or refused:
-        why = refused[0].str() if refused else f"no answer within {_SEND_SECONDS:.0f} s"
-        raise DeploymentError(f"the command could not be sent to {topic}: {why}")
+        view.catch_up()
+        return view.items
+    finally:
+        view.close()
 
 
 def was_submitted(kafka: KafkaSettings, job_id: str) -> bool:

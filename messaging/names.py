@@ -48,6 +48,10 @@ class Names:
         return f"{self.prefix}deadletter"
 
     @property
+    def replays(self) -> str:
+        return f"{self.prefix}replays"
+
+    @property
     def ledger(self) -> str:
         return f"{self.prefix}ledger"
 

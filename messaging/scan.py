@@ -24,20 +24,23 @@ def scan(
     partition: int,
     since: datetime | None,
     *,
+    begin: int = 0,
     until: int | None = None,
     patience: float = 60.0,
 ) -> Iterator[Delivered]:
     """All messages committed by now, from the first one produced at or after `since` on; None: all kept.
 
-    `until` ends it before an offset. Raises DeploymentError when nothing comes for `patience` seconds
-    although the end is not reached.
+    `begin` and `until` are offsets: it does not begin before the one and ends before the other. Raises
+    DeploymentError when nothing comes for `patience` seconds although the end is not reached.
     """
     admin = clients.admin(kafka)
     end = end_offsets(admin, topic, [partition])[partition]
     end = end if until is None else min(end, until)
     consumer = clients.reader(kafka)
     try:
-        position = 0 if since is None else offsets_since(admin, topic, [partition], since)[partition]
+        position = begin
+        if since is not None:
+            position = max(begin, offsets_since(admin, topic, [partition], since)[partition])
         consumer.assign([TopicPartition(topic, partition, position)])
         heard_at = time.monotonic()
         while position < end:

@@ -65,6 +65,7 @@ def topics(kafka: KafkaSettings) -> list[Topic]:
         Topic(names.records, parts.records, week | large),
         Topic(names.outcomes, parts.outcomes, month | large),
         Topic(names.deadletter, parts.deadletter, month | large),
+        Topic(names.replays, parts.deadletter, _COMPACTED),
         Topic(names.ledger, parts.outcomes, _COMPACTED | large),
         Topic(names.job_status, parts.outcomes, _COMPACTED | large),
         Topic(names.repos, parts.repos, _COMPACTED),

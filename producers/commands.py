@@ -6,6 +6,7 @@ Nothing that arrives can do harm: what can't be followed is kept as a dead lette
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +14,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from messaging.clients import MESSAGE_BYTES
-from producers.chunk import LONGEST_DETAIL, shortened
+from messaging.names import Names
+from producers.chunk import LONGEST_DETAIL, Publication, shortened
 from schemas.backfill import Backfill
-from schemas.deadletter import DeadLetter
+from schemas.deadletter import DeadLetter, LetterId
 from schemas.document import parse_document
 from schemas.errors import ConfigError
 from schemas.job_specs import JobSpec, JobState
-from schemas.jobs import JobMessage
+from schemas.jobs import MOST_LETTERS, JobMessage
+from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome
 from schemas.plans import PlanCheckpoint
 from schemas.section import NAME_PATTERN
@@ -50,6 +53,19 @@ class Verdict:
     checkpoint: PlanCheckpoint | None = None
     plan: PlanOutcome | None = None
     dead_letter: DeadLetter | None = None
+    letters: Sequence[LetterId] = ()
+    """Dead letters to be replayed, each if it may be: producers.replays makes the rest of the verdict."""
+
+    def publications(self, names: Names) -> list[Publication]:
+        """Every message, the event first."""
+        parts: list[tuple[str, Message | None]] = [
+            (names.outcomes, self.event),
+            (names.job_specs, self.spec),
+            (names.plans, self.checkpoint),
+            (names.outcomes, self.plan),
+            (names.deadletter, self.dead_letter),
+        ]
+        return [(topic, self.job_id, message) for topic, message in parts if message is not None]
 
 
 def job_id_of(key: str, offset: int) -> str:
@@ -69,7 +85,7 @@ def judge(
 
     Relative paths of a document are taken from `folder`.
     """
-    job = _Job(job_id_of(key, offset), known, value or b"", now)
+    job = _Job(job_id_of(key, offset), offset, known, value or b"", now)
     if key and not is_job_id(key):
         return job.refused(
             f"the key {shortened(key)[:100]!r} can't name a job: letters, digits, `.`, `_` and `-`, the "
@@ -81,6 +97,8 @@ def judge(
         message = JobMessage.decode(value)
     except ValidationError as error:
         return job.refused(f"not a command: {_first_errors(error)}")
+    if message.action == "replay":
+        return job.replayed(message.letters or [])
     if message.action != "start":
         return job.turned(message.action)
     if message.backfill is None:
@@ -97,6 +115,7 @@ def judge(
 @dataclass(frozen=True)
 class _Job:
     job_id: str
+    offset: int
     known: Known | None
     value: bytes
     now: datetime
@@ -138,6 +157,20 @@ class _Job:
         )
         return Verdict(self.job_id, self._event("cancelled"), turned, finished, plan)
 
+    def replayed(self, letters: Sequence[str]) -> Verdict:
+        """Letters of a job that was started and not cancelled. Each of them is judged where it is read."""
+        if self.known is None or self.known.spec is None:
+            return self.refused("there is no job to replay dead letters of")
+        if self.known.spec.state == "cancelled":
+            return self.refused("the job was cancelled, which is final; start another one for its accounts")
+        if not 0 < len(letters) <= MOST_LETTERS:
+            return self.refused(f"a replay names 1 to {MOST_LETTERS} `letters`, not {len(letters)}")
+        try:
+            ids = tuple(map(LetterId.parse, letters))
+        except ValueError as error:
+            return self.refused(str(error))
+        return Verdict(self.job_id, self._event("replayed"), letters=ids)
+
     def refused(self, why: str) -> Verdict:
         """A dead letter; a job of its own, in error, only where the id was never seen."""
         letter = DeadLetter(
@@ -165,6 +198,7 @@ class _Job:
                 "event": event,
                 "name": name,
                 "detail": detail and shortened(detail),
+                "command": self.offset,
                 "at": self.now,
             }
         )

@@ -27,6 +27,8 @@ class PlannedJobs:
         self._status_view = CompactedView(kafka, names.job_status, JobStatus.decode)
         self._specs: dict[str, JobSpec] = {}
         self._plans: dict[str, PlanCheckpoint] = {}
+        self._replayed: dict[str, int] = {}
+        """Accounts of each job that were replayed, as far as this planner knows better than the tracker."""
 
     def restore(self) -> None:
         """Reads everything to its end. Raises DeploymentError where that can't be done."""
@@ -34,6 +36,7 @@ class PlannedJobs:
             view.catch_up()
         self._specs = dict(self._spec_view.items)
         self._plans = dict(self._plan_view.items)
+        self._replayed.clear()
 
     def poll(self) -> list[JobStatus]:
         """Takes in new statuses; returns those of jobs that have just ended."""
@@ -64,6 +67,16 @@ class PlannedJobs:
         """The job as it stands; None if there is none of this id."""
         return self._specs.get(job_id)
 
+    def reopen(self, job_id: str, accounts: int) -> None:
+        """The job goes on, with so many accounts again, though the tracker may not have heard of it yet."""
+        status = self.status(job_id)
+        if status is not None:
+            told = max(self._replayed.get(job_id, 0), status.replayed)
+            self._replayed[job_id] = told + accounts
+            if status.final:
+                going_on = {"status": "processing", "finished_at": None}
+                self._status_view.items[job_id] = status.model_copy(update=going_on)
+
     def status(self, job_id: str) -> JobStatus | None:
         """What the tracker said last."""
         return self._status_view.items.get(job_id)
@@ -91,7 +104,11 @@ class PlannedJobs:
     def waiting(self, job_id: str) -> int:
         """Tasks that were planned and are neither done nor parked for a retry, as far as is known."""
         status, planned = self.status(job_id), self.checkpoint(job_id).planned
-        return planned if status is None else planned - status.totals.terminal - status.totals.retrying
+        if status is None:
+            return planned
+        untold = max(0, self._replayed.get(job_id, 0) - status.replayed)
+        known = status.replaying - status.totals.terminal - status.totals.retrying
+        return planned + known + untold
 
     def ended(self, job_id: str) -> bool:
         """Whether the tracker has ended the job."""

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -28,11 +29,13 @@ from messaging.polling import Delivered
 from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
 from producers import seen
+from producers.chunk import Publication
 from producers.commands import Verdict, job_id_of, judge
 from producers.existing import ExistingAccounts, open_states
 from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
+from producers.replaying import Replaying
 from producers.resolve import Resolves
 from producers.sources import Reach, open_source
 from producers.sources.plc import forget_log
@@ -87,6 +90,16 @@ class Planner:
         self.failures: dict[str, str] = {}
         """Jobs that this planner refused or whose source failed, and why."""
         self._jobs = PlannedJobs(settings.kafka)
+        self._replaying = Replaying(
+            settings,
+            self._jobs,
+            resolver,
+            most_waiting=self._limit,
+            only_job=only_job,
+            now=now,
+            monotonic=monotonic,
+        )
+        self._commands: deque[Delivered] = deque()
         self._existing = ExistingAccounts(lambda: open_states(settings))
         self._reach = Reach(settings, client, self._jobs)
         self._folder = settings.data_dir / "plans"
@@ -116,20 +129,22 @@ class Planner:
         """
         try:
             while not stop.is_set() and not (until_planned and self._planned()):
-                polled = self._membership.poll(
-                    _COMMANDS_AT_ONCE, 0.0 if self._next_job() is not None else _IDLE_SECONDS
-                )
+                # Few while some are left: they must not grow without bound, and polling keeps the place.
+                most = 1 if self._commands else _COMMANDS_AT_ONCE
+                polled = self._membership.poll(most, 0.0 if self._busy() else _IDLE_SECONDS)
                 if self._position is None:
                     self._jobs.watch()
                     continue
                 if self._publisher is None:
                     self._take_over()
                 self._alert(self._jobs.poll())
-                self._follow(polled.messages)
+                self._commands.extend(polled.messages)
+                self._follow()
                 self._read_all = (self._names.jobs, 0) in polled.ends or (
                     self._read_all and not polled.messages
                 )
                 self._plan_on()
+                self._replay_on()
                 self._trim_if_due()
         except FencedError as error:
             self._end(str(error))
@@ -138,6 +153,7 @@ class Planner:
         """Leaves the group, so that another planner goes on at once."""
         self._membership.close()
         self._jobs.close()
+        self._replaying.close()
         self._existing.close()
 
     def assigned(self, start: Sequence[TopicPartition]) -> None:
@@ -150,6 +166,8 @@ class Planner:
         if partitions:
             self._position = self._publisher = None
             self._read_all = False
+            self._commands.clear()
+            self._runner.run(self._replaying.drop())
             self._existing.close()
             for job_id in list(self._plans):
                 self._drop(job_id)
@@ -158,19 +176,24 @@ class Planner:
         publisher = self._new_publisher(self._settings.kafka)
         publisher.open()  # from here on the predecessor can't commit any more: what is read now stays true
         self._jobs.restore()
+        self._replaying.restore()
         self._publisher = publisher
         for job_id in seen.kept(self._folder):
             self._tidy(job_id)
         _log.info("planning from command %s on", self._position)
 
-    def _follow(self, messages: Sequence[Delivered]) -> None:
-        """Judges commands and publishes what follows, in one transaction with their offsets."""
+    def _follow(self) -> None:
+        """Judges commands and publishes what follows, in one transaction with their offsets.
+
+        A command to replay dead letters has a transaction to itself, and ends the turn: it may be a long one.
+        """
         assert self._publisher is not None
         assert self._position is not None
-        fresh = [message for message in messages if message.offset >= self._position]
-        if not fresh:
-            return
-        for message in fresh:
+        position, replaying, judged = self._position, False, set[str]()
+        while self._commands and not replaying:
+            message = self._commands.popleft()
+            if message.offset < position:
+                continue
             job_id = job_id_of(message.key, message.offset)
             verdict = judge(
                 message.key,
@@ -180,29 +203,38 @@ class Planner:
                 now=self._now(),
                 folder=Path.cwd(),
             )
-            self._publish_verdict(self._publisher, verdict)
-        position = fresh[-1].offset + 1
-        self._publisher.commit([TopicPartition(self._names.jobs, 0, position)], self._membership.consumer)
-        self._position = position
-        for job_id in {job_id_of(message.key, message.offset) for message in fresh}:
+            following: list[Publication] = []
+            if replaying := bool(verdict.letters):
+                self._commit_commands(position)
+                verdict, following = self._replaying.answer(verdict, message.offset)
+            self._publish_verdict(verdict, following)
+            position = message.offset + 1
+            judged.add(job_id)
+        self._commit_commands(position)
+        for job_id in judged:
             if self._jobs.checkpoint(job_id).finished:
                 self._drop(job_id)
 
-    def _publish_verdict(self, publisher: TransactionalPublisher, verdict: Verdict) -> None:
-        job_id, names = verdict.job_id, self._names
+    def _commit_commands(self, position: int) -> None:
+        """Commits what was published, and that all commands before `position` are followed."""
+        assert self._publisher is not None
+        if position != self._position:
+            places = [TopicPartition(self._names.jobs, 0, position)]
+            self._publisher.commit(places, self._membership.consumer)
+            self._position = position
+
+    def _publish(self, publications: Iterable[Publication]) -> None:
+        assert self._publisher is not None
+        for topic, key, message in publications:
+            self._publisher.publish(topic, key, message.encode())
+
+    def _publish_verdict(self, verdict: Verdict, following: Iterable[Publication]) -> None:
+        job_id = verdict.job_id
         _log.info("job %s: %s %s", job_id, verdict.event.event, verdict.event.detail or "")
         self._metrics.judged(verdict.event.event)
         if verdict.event.event == "rejected":
             self.failures[job_id] = verdict.event.detail or "rejected"
-        publisher.publish(names.outcomes, job_id, verdict.event.encode())
-        for topic, message in (
-            (names.job_specs, verdict.spec),
-            (names.plans, verdict.checkpoint),
-            (names.outcomes, verdict.plan),
-            (names.deadletter, verdict.dead_letter),
-        ):
-            if message is not None:
-                publisher.publish(topic, job_id, message.encode())
+        self._publish([*verdict.publications(self._names), *following])
         # Later commands of the same batch are judged by this; if the commit fails, the process ends.
         self._jobs.take(
             [verdict.spec] if verdict.spec else [], [verdict.checkpoint] if verdict.checkpoint else []
@@ -246,8 +278,7 @@ class Planner:
         if chunk is None:
             return
         chunk = self._existing.spare(chunk, spec.backfill)
-        for topic, key, message in chunk.publications(self._names, self._now()):
-            self._publisher.publish(topic, key, message.encode())
+        self._publish(chunk.publications(self._names, self._now()))
         self._publisher.commit()
         before, after = self._jobs.checkpoint(job_id), chunk.checkpoint
         left_out = sum(after.left_out.values()) - sum(before.left_out.values())
@@ -259,6 +290,14 @@ class Planner:
         if chunk.checkpoint.finished:
             _log.info("job %s is planned: %d accounts", job_id, chunk.checkpoint.planned)
             self._drop(job_id)
+
+    def _replay_on(self) -> None:
+        """One turn of one job's replays that have to be looked up."""
+        assert self._publisher is not None
+        publications = self._runner.run(self._replaying.turn(_TURN_SECONDS))
+        if publications:
+            self._publish(publications)
+            self._publisher.commit()
 
     def _open_plan(self, spec: JobSpec) -> JobPlan:
         plan = JobPlan(
@@ -292,7 +331,15 @@ class Planner:
         """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""
         if self._only_job is not None:
             return self._jobs.checkpoint(self._only_job).finished or self._jobs.ended(self._only_job)
+        if self._commands or not self._replaying.idle():
+            return False
         return self._read_all and not self._jobs.unfinished()
+
+    def _busy(self) -> bool:
+        """Whether there is something to do before the next command."""
+        if self._publisher is None:
+            return False
+        return bool(self._commands) or self._replaying.has_turn or self._next_job() is not None
 
     def _trim_if_due(self) -> None:
         if self._monotonic() >= self._trim_at:

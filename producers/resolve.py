@@ -80,7 +80,7 @@ class _Work:
         """Resolves one after the other until there are no more."""
         while await self._has_more():
             place, entry = self._waiting.popleft()
-            self.answers[place] = Resolution(entry, await _resolve(self._resolver, entry.account))
+            self.answers[place] = Resolution(entry, await resolve_one(self._resolver, entry.account))
 
     async def _has_more(self) -> bool:
         while not self._waiting and not self._ended:
@@ -103,11 +103,12 @@ class _Work:
             self.answers.append(None if answer is None else Resolution(entry, answer))
 
 
-async def _resolve(resolver: Resolves, account: str) -> Identity | SkyfillError:
+async def resolve_one(resolver: Resolves, account: str, *, fresh: bool = False) -> Identity | SkyfillError:
+    """The account, or why there is none. Never raises what a resolver raised. `fresh`: past what is known."""
     if not (is_did(account) or is_handle(account)):
         return IdentifierInvalid("neither a DID nor a handle")
     try:
-        return await resolver.resolve(account)
+        return await resolver.resolve(account, fresh=fresh)
     except SkyfillError as error:
         return error
     except Exception as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from schemas.scope import Scope
 from schemas.section import NAME_PATTERN, NSID, Day, LocalPath, Section
@@ -74,6 +74,9 @@ class Processing(Section):
     max_retries: int = Field(
         3, ge=0, le=100, description="Further attempts for an account after one that may yet succeed."
     )
+    retry_failures: bool = Field(
+        True, description="false: an account's first failure is final, and `max_retries` is 0."
+    )
     host_give_up_seconds: float | None = Field(
         None,
         gt=0,
@@ -96,10 +99,17 @@ class Processing(Section):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _number_not_switch(cls, value: object) -> object:
-        if isinstance(value, bool):  # YAML reads `yes` as true, and pydantic true as 1
+    def _number_not_switch(cls, value: object, info: ValidationInfo) -> object:
+        # YAML reads `yes` as true, and pydantic true as 1
+        if isinstance(value, bool) and info.field_name != "retry_failures":
             raise ValueError(f"{str(value).lower()} is not a number")
         return value
+
+    @model_validator(mode="after")
+    def _one_key_says_how_often(self) -> Self:
+        if not self.retry_failures:  # so that nobody has to ask for both
+            object.__setattr__(self, "max_retries", 0)
+        return self
 
 
 class ParquetStorage(Section):

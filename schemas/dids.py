@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.message import Count, Instant, Message
+from schemas.outcomes import Replaced
 
 
 class DidTask(Message):
@@ -19,6 +20,8 @@ class DidTask(Message):
     """1 for the first; one more each time a failure sends the task round again."""
     replay: Count = 0
     """How often the account's dead letter was replayed; 0 for the first life."""
+    replaces: Replaced | None = None
+    """Of a replay: the outcome that its own takes the place of."""
     moves: Count = 0
     """How often the task followed the account to another host."""
     first_tried_at: Instant | None = None

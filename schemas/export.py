@@ -24,6 +24,7 @@ from schemas.outcomes import Outcome
 from schemas.plans import PlanCheckpoint
 from schemas.rates import JobRates
 from schemas.records import RecordEvent, SyncEvent
+from schemas.replays import Replay
 from schemas.repos import RepoState
 from schemas.settings import Settings
 
@@ -36,6 +37,7 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "records": ("RecordEvent or SyncEvent", RecordEvent | SyncEvent),
     "outcomes": ("RepoOutcome, PlanOutcome or JobEvent", Outcome),
     "deadletter": ("DeadLetter", DeadLetter),
+    "replays": ("Replay", Replay),
     "ledger": ("Ledger", Ledger),
     "job-status": ("JobStatus", JobStatus),
     "repos": ("RepoState", RepoState),

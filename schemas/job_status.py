@@ -35,7 +35,7 @@ class Counts(Message):
     dropped: dict[str, int] = Field(default_factory=dict)
     """Records not published, by reason."""
     errors: dict[str, int] = Field(default_factory=dict)
-    """Attempts that failed, by error type."""
+    """Attempts that failed, by error type; whatever became of the account afterwards."""
 
     @property
     def terminal(self) -> int:
@@ -57,6 +57,12 @@ class Ledger(Message):
     left_out: dict[str, int] = Field(default_factory=dict)
     """What the source held and is no account of the job, by reason."""
     plan_finished: bool = False
+    replaying: Count = 0
+    """Accounts whose dead letters are being replayed; until they end again, they count as failed."""
+    replayed: Count = 0
+    """Accounts whose dead letters were ever replayed, once for each time."""
+    gathering: Count = 0
+    """Hosts given up whose accounts are still being gathered for their replay."""
     totals: Counts = Field(default_factory=Counts)
     hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
@@ -79,6 +85,10 @@ class JobStatus(Message):
     left_out: dict[str, int] = Field(default_factory=dict)
     """What the source held and is no account of the job, by reason."""
     plan_finished: bool = False
+    replaying: Count = 0
+    """Accounts whose dead letters are being replayed; until they end again, they count as failed."""
+    replayed: Count = 0
+    """Accounts whose dead letters were ever replayed, once for each time."""
     totals: Counts = Field(default_factory=Counts)
     hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
@@ -94,5 +104,5 @@ class JobStatus(Message):
 
     @property
     def outstanding(self) -> int:
-        """Planned accounts without a terminal outcome."""
-        return self.total - self.totals.terminal
+        """Planned accounts without a terminal outcome, and those that are to have another one."""
+        return self.total - self.totals.terminal + self.replaying

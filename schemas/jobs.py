@@ -6,9 +6,14 @@ from typing import Any, Literal
 
 from schemas.message import Message
 
+MOST_LETTERS = 1000
+"""Dead letters in one command: what follows from it is one transaction."""
+
 
 class JobMessage(Message):
     """A command about one job. `backfill` stays unread here: a bad document is the planner's to judge."""
 
-    action: Literal["start", "cancel", "pause", "resume"] = "start"
+    action: Literal["start", "cancel", "pause", "resume", "replay"] = "start"
     backfill: dict[str, Any] | None = None
+    letters: list[str] | None = None
+    """Of `replay`: the dead letters of this job that are to be replayed, each as `partition:offset`."""

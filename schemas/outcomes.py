@@ -15,6 +15,19 @@ from schemas.message import Count, Instant, Message
 OutcomeStatus = Literal["completed", "skipped", "unavailable", "failed", "retrying", "cancelled"]
 
 
+class Replaced(Message):
+    """The outcome whose dead letter was replayed: a replay's own outcome takes its place in all counts."""
+
+    letter: str
+    """Partition and offset of the dead letter, e.g. `2:1041`."""
+    did: str
+    """As in the outcome replaced: for an entry that never resolved, the entry as the source wrote it."""
+    host: str | None = None
+    status: Literal["failed"] = "failed"
+    error_type: ErrorType | None = None
+    reason: str | None = None
+
+
 class RepoOutcome(Message):
     """One attempt at one account. Every status but `retrying` is terminal."""
 
@@ -30,6 +43,9 @@ class RepoOutcome(Message):
     detail: str | None = None
     attempt: Count = 1
     replay: Count = 0
+    """How often the account's dead letter was replayed; 0 for its first life."""
+    replaces: Replaced | None = None
+    """Of a replay: what its terminal outcome takes the place of."""
     strategy: str | None = None
     proof: Literal["commit", "cid"] | None = None
     rev: str | None = None
@@ -63,10 +79,28 @@ class JobEvent(Message):
     kind: Literal["job"] = "job"
     job_id: str
     event: Literal[
-        "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "noted"
+        "submitted",
+        "paused",
+        "resumed",
+        "cancelled",
+        "rejected",
+        "ignored",
+        "source_failed",
+        "noted",
+        "replayed",
     ]
     name: str | None = None
     detail: str | None = None
+    command: Count | None = None
+    """Offset in `jobs` of the command that this answers."""
+    count: Count | None = None
+    """Of `replayed`: accounts that are tried again from now on; each will have one more terminal outcome."""
+    gathering: Count | None = None
+    """Of `replayed`: hosts given up whose accounts are still being gathered for their replay."""
+    letters: Count | None = None
+    """Of `replayed`: dead letters that were accepted."""
+    refused: dict[str, list[str]] | None = None
+    """Dead letters that are not replayed, by the reason why."""
     at: Instant
 
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -66,8 +66,23 @@ class _Hashing(io.RawIOBase):
         return self._file.write(data)
 
 
-def write_accounts(file: BinaryIO, job_id: str, outcomes: Iterable[Delivered]) -> Listed:
-    """Writes the job's terminal outcomes, of which each account has exactly one, as gzipped CSV."""
+def replaced_by_replays(job_id: str, outcomes: Iterable[Delivered]) -> dict[str, int]:
+    """Accounts whose outcomes before a replay are replaced by that of the replay, and the replay's number."""
+    replaced: dict[str, int] = {}
+    for outcome in terminal_outcomes(job_id, outcomes):
+        if outcome.replaces is not None:
+            did = outcome.replaces.did
+            replaced[did] = max(replaced.get(did, 0), outcome.replay)
+    return replaced
+
+
+def write_accounts(
+    file: BinaryIO, job_id: str, outcomes: Iterable[Delivered], replaced: Mapping[str, int]
+) -> Listed:
+    """Writes the job's terminal outcomes, of each account the last one, as gzipped CSV.
+
+    `replaced` is what `replaced_by_replays` makes of the same outcomes.
+    """
     listed, hashing = Listed(), _Hashing(file)
     # Neither a time nor a name in the header: the same rows are the same file.
     with gzip.GzipFile("", "wb", 6, cast(BinaryIO, hashing), mtime=0) as packed:
@@ -75,6 +90,8 @@ def write_accounts(file: BinaryIO, job_id: str, outcomes: Iterable[Delivered]) -
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
         for outcome in terminal_outcomes(job_id, outcomes):
+            if outcome.replay < replaced.get(outcome.did, 0):
+                continue
             rows.writerow(_row(outcome))
             listed.accounts += 1
             listed.by_status[outcome.status] += 1

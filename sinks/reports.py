@@ -30,7 +30,7 @@ from schemas.errors import SkyfillError
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
 from schemas.settings import KafkaSettings
-from sinks.accounts import summary, write_accounts
+from sinks.accounts import replaced_by_replays, summary, write_accounts
 
 FOLDER = "_skyfill"
 ACCOUNTS, SUMMARY = "accounts.csv.gz", "summary.json"
@@ -111,6 +111,10 @@ class Reports:
                     spec, status = specs.items.get(job_id), statuses.items.get(job_id)
                     if spec is not None and status is not None and status.final:
                         self._left[job_id] = list(self._destinations(spec))
+                    else:
+                        self._left.pop(
+                            job_id, None
+                        )  # replays let it go on: its report waits for its next end
                 for job_id in self._left:
                     self._look_after(specs.items[job_id], statuses.items[job_id])
                 self._left = {job_id: folders for job_id, folders in self._left.items() if folders}
@@ -138,9 +142,13 @@ class Reports:
             left.unlink(missing_ok=True)
         (folder / SUMMARY).unlink(missing_ok=True)  # of an earlier end: it would not fit the new file
         partition = partition_for(spec.job_id, self._kafka.partitions.outcomes)
-        outcomes = scan(self._kafka, self._names.outcomes, partition, spec.submitted_at)
+
+        def outcomes() -> Iterator[Delivered]:
+            return self._unless_stopped(scan(self._kafka, self._names.outcomes, partition, spec.submitted_at))
+
+        replaced = replaced_by_replays(spec.job_id, outcomes()) if status.replayed else {}
         with _published(folder / ACCOUNTS) as file:
-            listed = write_accounts(file, spec.job_id, self._unless_stopped(outcomes))
+            listed = write_accounts(file, spec.job_id, outcomes(), replaced)
         text = summary(spec, status, listed)
         with _published(folder / SUMMARY) as file:
             file.write(text)

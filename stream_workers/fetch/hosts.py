@@ -42,6 +42,8 @@ class Host:
         """When the first task of each job came, since the host answered last."""
         self.given_up: dict[str, int] = {}
         """Jobs that gave it up, and how many commits had been made when their letter was published."""
+        self.replays: dict[str, int] = {}
+        """The highest replay number of each job's tasks that came."""
         self._clock = clock
         self._earlier = (0, 0, clock())
         """Requests and refusals of earlier owners, and since when they are counted."""
@@ -51,6 +53,15 @@ class Host:
     def ready_at(self, kind: str, now: float) -> float:
         """When the host may be asked for this; now or earlier: at once."""
         return max(self.breaker.retry_at, self.limiter.ready_at(kind, now))
+
+    def expect(self, task: DidTask) -> None:
+        """A task came. The first one of a replay gives the host another chance: it is asked once more before
+        its job gives it up again."""
+        if task.replay > self.replays.get(task.job_id, 0):
+            self.replays[task.job_id] = task.replay
+            self.came.pop(task.job_id, None)
+            self._changed |= self.given_up.pop(task.job_id, None) is not None
+        self.came.setdefault(task.job_id, self._clock())
 
     def heard(self, task: DidTask, ending: Ending, started_at: float) -> None:
         """Takes note of what a go says of the host."""
@@ -137,7 +148,7 @@ class Hosts:
 
     def expect(self, task: DidTask, partition: int) -> None:
         """A task came."""
-        self.of(task.pds, partition).came.setdefault(task.job_id, self._clock())
+        self.of(task.pds, partition).expect(task)
 
     def ready_at(self, task: DidTask, processing: Processing) -> float:
         """See stream_workers.fetch.schedule.Gate."""

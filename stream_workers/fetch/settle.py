@@ -234,6 +234,7 @@ class Settler:
                 "status": status,
                 "attempt": task.attempt,
                 "replay": task.replay,
+                "replaces": task.replaces,
             }
             | figures
         )
@@ -254,6 +255,7 @@ class Settler:
             did=task.did,
             host=task.pds,
             attempts=task.attempt,
+            replay=task.replay,
             payload=task.encode().decode(),
             at=self._now(),
         )

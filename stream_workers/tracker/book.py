@@ -1,6 +1,8 @@
 """The books of one job: outcomes in, counts and a status out. Pure; each outcome must be entered once.
 
 That it is once is the transaction's doing: the ledger is committed with the offsets of what it counted.
+A replayed account stays counted as failed until its new outcome takes the old one's place, so that the counts
+always add up to the plan.
 """
 
 from __future__ import annotations
@@ -8,15 +10,19 @@ from __future__ import annotations
 from datetime import datetime
 
 from schemas.job_status import Counts, JobStatus, Ledger, Status
-from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
+from schemas.outcomes import JobEvent, PlanOutcome, Replaced, RepoOutcome
 
 UNRESOLVED = "(unresolved)"
 """Stands for the host of accounts that no host could be found for."""
+UNKNOWN = "unknown"
+"""Stands for a reason that nobody told."""
 
 
 def enter(ledger: Ledger, outcome: RepoOutcome | PlanOutcome | JobEvent, at: datetime) -> bool:
     """Enters one outcome, written at `at`, into the ledger, in place; False if it changes nothing."""
     match outcome:
+        case RepoOutcome() if outcome.replaces is not None and not ledger.replaying:
+            return False  # none was announced that has not come: a repeat, or not the planner's doing
         case RepoOutcome():
             _enter_repo(ledger, outcome)
         case PlanOutcome() if ledger.finished_at is None:
@@ -26,6 +32,8 @@ def enter(ledger: Ledger, outcome: RepoOutcome | PlanOutcome | JobEvent, at: dat
             ledger.plan_finished = ledger.plan_finished or outcome.finished
         case JobEvent(event="ignored" | "noted"):
             return False
+        case JobEvent(event="replayed"):
+            _enter_replay(ledger, outcome)
         case JobEvent() if ledger.finished_at is None or ledger.state == "rejected":
             _enter_event(ledger, outcome)
         case _:
@@ -48,6 +56,8 @@ def status_of(ledger: Ledger, now: datetime) -> JobStatus:
         duplicates=ledger.duplicates,
         left_out=ledger.left_out,
         plan_finished=ledger.plan_finished,
+        replaying=ledger.replaying,
+        replayed=ledger.replayed,
         totals=ledger.totals,
         hosts=ledger.hosts,
         reasons=ledger.reasons,
@@ -71,10 +81,33 @@ def _enter_repo(ledger: Ledger, outcome: RepoOutcome) -> None:
         _add(counts.dropped, outcome.dropped)
     if outcome.status == "retrying":
         ledger.totals.retrying += outcome.attempt == 1
-    else:
-        ledger.totals.retrying -= outcome.attempt > 1
+    elif outcome.attempt > 1:
+        ledger.totals.retrying = max(0, ledger.totals.retrying - 1)
     if outcome.status in ("unavailable", "failed"):
-        _add(ledger.reasons, {outcome.reason or "unknown": 1})
+        _add(ledger.reasons, {outcome.reason or UNKNOWN: 1})
+    if outcome.replaces is not None and outcome.status != "retrying":
+        _take_back(ledger, outcome.replaces)
+
+
+def _take_back(ledger: Ledger, replaced: Replaced) -> None:
+    """The account has ended again: its former end counts no more. Its attempts did fail, and stay counted."""
+    ledger.replaying -= 1
+    for counts in (ledger.totals, ledger.hosts.get(replaced.host or UNRESOLVED)):
+        if counts is not None:
+            setattr(counts, replaced.status, max(0, getattr(counts, replaced.status) - 1))
+    reason = replaced.reason or UNKNOWN
+    if left := max(0, ledger.reasons.get(reason, 0) - 1):
+        ledger.reasons[reason] = left
+    else:
+        ledger.reasons.pop(reason, None)
+
+
+def _enter_replay(ledger: Ledger, event: JobEvent) -> None:
+    """The job goes on, if only until these accounts have ended again."""
+    ledger.replaying += event.count or 0
+    ledger.replayed += event.count or 0
+    ledger.gathering = event.gathering or 0
+    ledger.finished_at = None
 
 
 def _enter_event(ledger: Ledger, event: JobEvent) -> None:
@@ -95,12 +128,14 @@ def _enter_event(ledger: Ledger, event: JobEvent) -> None:
         case "source_failed":
             ledger.state, ledger.detail, ledger.plan_finished = "source_failed", event.detail, True
         case _:
-            pass  # ignored, see `enter`
+            pass  # ignored and replayed, see `enter`
 
 
 def _ended(ledger: Ledger) -> bool:
     if ledger.state == "rejected":
         return True
+    if ledger.replaying or ledger.gathering:
+        return False
     return ledger.plan_finished and ledger.totals.terminal >= ledger.planned
 
 

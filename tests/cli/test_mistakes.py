@@ -30,6 +30,8 @@ def assert_refused(ended: Ended, *words: str) -> None:
         (["run", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
         (["get", "did:plc:a", "--types", "pots", "--out", "o"], ["record_types", "did you mean `post`?"]),
         (["tables", "create"], ["no table is named", "--config"]),
+        (["deadletter", "replay"], ["name letters", "skyfill deadletter list", "options"]),
+        (["deadletter", "show", "first"], ["'first' is no dead letter's id", "2:1041"]),
         (["network", "--ready", "no/where.json"], ["no is no folder"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,

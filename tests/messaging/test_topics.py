@@ -92,7 +92,8 @@ def test_what_is_missing_is_made_beside_what_is_there(client: AdminClient, deplo
 def test_the_broker_has_the_settings(client: AdminClient, deployment: KafkaSettings) -> None:
     create_topics(client, deployment)
     names = Names(deployment.topic_prefix)
-    for topic in (names.job_specs, names.plans, names.ledger, names.job_status, names.repos):
+    compacted = (names.job_specs, names.plans, names.replays, names.ledger, names.job_status, names.repos)
+    for topic in compacted:
         assert config_of(client, topic)["cleanup.policy"] == "compact", topic
     kept = {
         names.jobs: str(30 * DAY),

@@ -59,7 +59,14 @@ LIST = "stream_workers/fetch/list_strategy.py"
 AUTO = "stream_workers/fetch/auto_strategy.py"
 STORED_VIEW = "messaging/stored_view.py"
 EXISTING = "producers/existing.py"
+REPLAYS = "producers/replays.py"
+LOOKUPS = "producers/lookups.py"
+FETCH_HOSTS = "stream_workers/fetch/hosts.py"
 
+TEST_REPLAYS = "tests/producers/test_replays.py"
+TEST_CLEARING = "tests/stream_workers/test_clearing.py"
+TEST_REPLAYS_KILLED = "tests/producers/test_replays_killed.py"
+TEST_BOOK_REPLAYS = "tests/stream_workers/test_book_replays.py"
 TEST_LIST = "tests/stream_workers/test_list_strategy.py"
 TEST_AUTO = "tests/stream_workers/test_auto_strategy.py"
 TEST_DIFF = "tests/atp/test_diff.py"
@@ -394,17 +401,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a chunk's checkpoint goes in a transaction of its own",
         PLANNER,
-        "            self._publisher.publish(topic, key, message.encode())\n"
-        "        self._publisher.commit()\n",
+        "            self._publisher.publish(topic, key, message.encode())\n",
         "            if topic == self._names.plans:\n                self._publisher.commit()\n"
-        "            self._publisher.publish(topic, key, message.encode())\n"
-        "        self._publisher.commit()\n",
+        "            self._publisher.publish(topic, key, message.encode())\n",
         (TEST_PLANNER_KILLED,),
     ),
     Mutant(
         "commands are committed without their offsets",
         PLANNER,
-        "self._publisher.commit([TopicPartition(self._names.jobs, 0, position)], self._membership.consumer)",
+        "self._publisher.commit(places, self._membership.consumer)",
         "self._publisher.commit()",
         (TEST_PLANNER,),
     ),
@@ -933,5 +938,63 @@ MUTANTS: tuple[Mutant, ...] = (
         'return "skip" if is_current or rev is None else "fetch"',
         'return "skip"',
         (TEST_EXISTING,),
+    ),
+    # Replays
+    Mutant(
+        "a replayed letter leaves no trace",
+        REPLAYS,
+        "        found += [(names.replays, trace.letter, trace) for trace in self.traces]\n",
+        "",
+        (TEST_REPLAYS,),
+    ),
+    Mutant(
+        "a host's accounts are gathered and nothing says how far",
+        LOOKUPS,
+        "return found + [(names.replays, trace.letter, trace) for trace in self.traces]",
+        "return found",
+        (TEST_REPLAYS, TEST_REPLAYS_KILLED),
+    ),
+    Mutant(
+        "a host's letter begins anew each time",
+        REPLAYS,
+        "begin = max(begin, self._traces.dealt_with(spec.job_id, host, letter.reason))",
+        "begin = max(begin, 0)",
+        (TEST_REPLAYS,),
+    ),
+    Mutant(
+        "a replay's tasks are committed ahead of what announces them",
+        PLANNER,
+        "        self._publish([*verdict.publications(self._names), *following])\n",
+        "        self._publish(following)\n        if following:\n            self._publisher.commit()\n"
+        "        self._publish(verdict.publications(self._names))\n",
+        (TEST_REPLAYS_KILLED,),
+    ),
+    Mutant(
+        "a replayed account counts twice",
+        BOOK,
+        '    if outcome.replaces is not None and outcome.status != "retrying":\n',
+        '    if outcome.replaces is not None and outcome.status == "completed":\n',
+        (TEST_BOOK_REPLAYS,),
+    ),
+    Mutant(
+        "a replay that nobody announced is counted",
+        BOOK,
+        "if outcome.replaces is not None and not ledger.replaying:",
+        "if outcome.replaces is not None and ledger.replaying < 0:",
+        (TEST_BOOK_REPLAYS,),
+    ),
+    Mutant(
+        "a report keeps the row that a replay replaced",
+        ACCOUNTS,
+        "if outcome.replay < replaced.get(outcome.did, 0):",
+        "if outcome.replay < 0:",
+        (TEST_REPORTS,),
+    ),
+    Mutant(
+        "a replay's tasks end unasked at a host that was given up",
+        FETCH_HOSTS,
+        "if task.replay > self.replays.get(task.job_id, 0):",
+        "if task.replay < 0:",
+        (TEST_CLEARING,),
     ),
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from messaging.clients import MESSAGE_BYTES
 from producers.commands import Known, Verdict, is_job_id, job_id_of, judge
 from schemas.backfill import Backfill
+from schemas.deadletter import LetterId
 from schemas.job_specs import JobSpec, JobState
 from schemas.outcomes import PlanOutcome
 from schemas.plans import PlanCheckpoint
@@ -97,6 +98,43 @@ def test_the_same_document_again_is_ignored_and_another_one_is_a_dead_letter() -
     other = said({"backfill": DOCUMENT | {"name": "other"}}, known())
     assert (other.event.event, other.spec) == ("ignored", None)
     assert other.dead_letter is not None
+
+
+def replay(*letters: str) -> dict[str, Any]:
+    return {"action": "replay", "letters": list(letters)}
+
+
+@pytest.mark.parametrize("job", [known(), known("paused"), known(final=True)])
+def test_a_replay_names_letters_of_a_job_that_was_not_cancelled(job: Known) -> None:
+    verdict = said(replay("0:7", "2:1041"), job)
+    assert verdict.letters == (LetterId(0, 7), LetterId(2, 1041))
+    assert (verdict.event.event, verdict.event.command) == ("replayed", 12)
+    assert (verdict.spec, verdict.checkpoint, verdict.plan, verdict.dead_letter) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "job", "why"),
+    [
+        (replay("0:7"), known("cancelled"), "cancelled, which is final"),
+        (replay("0:7"), REJECTED, "no job to replay"),
+        (replay(), known(), "1 to 1000"),
+        ({"action": "replay"}, known(), "1 to 1000"),
+        (replay(*["0:7"] * 1001), known(), "not 1001"),
+        (replay("0:7", "seven"), known(), "no dead letter's id"),
+        (replay("-1:7"), known(), "no dead letter's id"),
+        (replay("1:٣"), known(), "no dead letter's id"),
+    ],
+)
+def test_a_replay_that_makes_no_sense_is_a_dead_letter(command: dict[str, Any], job: Known, why: str) -> None:
+    verdict = said(command, job)
+    assert (verdict.event.event, verdict.letters) == ("ignored", ())
+    assert why in (verdict.event.detail or "")
+    assert verdict.dead_letter is not None
+    assert verdict.dead_letter.why_not_replayable() is not None, "a command is no account"
+
+
+def test_letters_of_a_job_that_never_was_make_an_error() -> None:
+    assert said(replay("0:7")).event.event == "rejected"
 
 
 BROKEN = [

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from schemas.job_status import Counts, JobStatus
-from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
+from schemas.outcomes import JobEvent, PlanOutcome, Replaced, RepoOutcome
 from schemas.settings import MetricsSettings
 from sinks.parquet import run_parquet_sink
 from sinks.reports import ACCOUNTS, FOLDER, SUMMARY, report_of
@@ -43,15 +43,9 @@ def tell(deployment: Deployment, *outcomes: RepoOutcome | PlanOutcome | JobEvent
     deployment.publisher.commit()
 
 
-def end(deployment: Deployment, job: str, terminal: int, ended: datetime = NOW) -> None:
-    status = JobStatus(
-        job_id=job,
-        status="complete",
-        total=terminal,
-        totals=Counts(completed=terminal),
-        finished_at=ended,
-        updated_at=NOW,
-    )
+def end(deployment: Deployment, job: str, terminal: int, ended: datetime = NOW, **more: Any) -> None:
+    known = {"status": "complete", "totals": Counts(completed=terminal), "finished_at": ended}
+    status = JobStatus.model_validate(known | {"job_id": job, "total": terminal, "updated_at": NOW} | more)
     deployment.publisher.publish(deployment.names.job_status, job, status.encode())
     deployment.publisher.commit()
 
@@ -179,6 +173,43 @@ def test_a_job_that_a_new_broker_ran_anew_is_reported_anew_and_never_by_the_old_
     looked = (report_of(tmp_path, "later") / SUMMARY).exists  # after the jobs before it
     assert statuses_once(old, looked) == ["completed"]
     assert [row["status"] for row in rows(tmp_path / FOLDER)] == ["completed"]
+
+
+def test_a_replayed_account_has_the_row_of_its_last_end(deployment: Deployment, tmp_path: Path) -> None:
+    """The report is written anew when the job has ended again, and not while it goes on."""
+    deployment.start_job("mine", {"type": "parquet", "path": str(tmp_path)})
+    lost, did = "alice.example", "did:plc:alice"
+    failed = {"error_type": "network_error", "reason": "HostTimeout"}
+
+    def again(name: str, number: int, status: str, replaced: str, **figures: Any) -> RepoOutcome:
+        replaces = Replaced(letter=f"0:{number}", did=replaced, reason="HostTimeout")
+        return outcome("mine", name, status, replay=number, replaces=replaces, **figures)
+
+    tell(deployment, *(outcome("mine", name, "failed", **failed) for name in (lost, "did:plc:b")))
+    tell(deployment, outcome("mine", "did:plc:c"), outcome("mine", "did:plc:d", "failed", **failed))
+    end(deployment, "mine", 4, NOW - timedelta(minutes=9), totals=Counts(completed=1, failed=3))
+    report = report_of(tmp_path, "mine")
+    with deployment.running(run_parquet_sink) as alive:
+        wait_until(lambda: alive() and (report / SUMMARY).exists())
+        assert [row["status"] for row in rows(report)] == ["failed", "failed", "completed", "failed"]
+        end(deployment, "mine", 4, status="processing", finished_at=None, replaying=2, replayed=2)
+        tell(
+            deployment,
+            again(did, 1, "failed", lost, **failed),
+            again("did:plc:b", 1, "retrying", "did:plc:b"),
+        )
+        tell(deployment, again("did:plc:b", 1, "completed", "did:plc:b", attempt=2))
+        tell(deployment, again(did, 2, "completed", did, records={POST: 5}))
+        end(deployment, "mine", 4, NOW, totals=Counts(completed=3, failed=1), replayed=3)
+        wait_until(lambda: alive() and (report / SUMMARY).exists() and said(report)["replayed"] == 3)
+    assert [(row["did"], row["status"], row["records"], row["attempts"]) for row in rows(report)] == [
+        ("did:plc:c", "completed", "0", "1"),
+        ("did:plc:d", "failed", "0", "1"),
+        ("did:plc:b", "completed", "0", "2"),
+        (did, "completed", "5", "1"),
+    ]
+    assert said(report)["accounts"]["by_status"] == {"completed": 3, "failed": 1}
+    assert said(report)["accounts"]["missing"] == 0
 
 
 @pytest.mark.parametrize(

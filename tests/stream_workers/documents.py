@@ -40,10 +40,12 @@ def work(
     partition: int = 0,
     offset: int = 0,
     attempt: int = 1,
+    replay: int = 0,
 ) -> Work:
     """A task as the schedule sees it; `not_before` in seconds since 1970."""
     due = None if not_before is None else datetime.fromtimestamp(not_before, UTC)
     task = DidTask(job_id=job, did=did, pds=host, signing_key="did:key:z", not_before=due, attempt=attempt)
+    task = task.model_copy(update={"replay": replay})
     return work_of(task, topic, partition, offset)
 
 

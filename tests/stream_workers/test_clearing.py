@@ -116,6 +116,22 @@ def test_those_who_come_later_end_without_another_letter_while_it_is_down(worker
     assert [(gone.did_task.did, letters([(gone, e)])) for gone, e in worker.look()] == [("late", [])]
 
 
+def test_a_replay_has_the_host_asked_once_more(worker: Worker) -> None:
+    """What is replayed once the host answers again must not end unasked, as what came before did."""
+    down(worker)
+    worker.later(PATIENCE)
+    worker.look()
+    worker.later(5)
+    worker.add(work("a/0", job="a", replay=1), work("a/1", job="a", replay=1))
+    assert worker.look() == []
+    worker.fail()
+    worker.later(1)
+    assert letters(worker.look()) == [("a", 2)], "given up anew, with a letter that may be replayed"
+    worker.later(5)
+    worker.add(work("a/2", job="a", replay=1))
+    assert [gone.did_task.did for gone, _ in worker.look()] == ["a/2"]
+
+
 def test_a_job_that_came_after_the_last_probe_waits_for_the_next(worker: Worker) -> None:
     down(worker)
     worker.later(PATIENCE + 60)

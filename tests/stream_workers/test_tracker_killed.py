@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from schemas.outcomes import PlanOutcome, RepoOutcome
+from schemas.outcomes import JobEvent, PlanOutcome, Replaced, RepoOutcome
 from tests.stream_workers.deployment import ROOT, Deployment
 
 BATCH = 30
 ACCOUNTS = 3 * BATCH
+FAILING = 6
+"""Every so manyth account fails at first, and is replayed."""
 
 
 @pytest.mark.parametrize("point", ["messages", "offsets", "after"])
@@ -41,6 +44,10 @@ async def test_its_successor_counts_every_outcome_once(
         status = await deployment.final("job")
         assert (status.totals.completed, status.totals.terminal) == (ACCOUNTS, ACCOUNTS)
         assert status.totals.records == 3 * ACCOUNTS
+        replays = ACCOUNTS // FAILING
+        assert (status.replayed, status.replaying, status.totals.failed) == (replays, 0, 0)
+        assert (status.status, status.reasons) == ("complete", {})
+        assert status.totals.errors == {"network_error": replays}
         assert await tracker.terminate() == 0
     finally:
         await deployment.close()
@@ -53,13 +60,38 @@ def begin(deployment: Deployment, point: str) -> subprocess.Popen[bytes]:
 
 
 def enter(deployment: Deployment, first: int) -> None:
-    """The next accounts end."""
-    for number in range(first, first + BATCH):
-        outcome = RepoOutcome(
-            job_id="job",
-            did=f"did:plc:{number}",
-            host="https://pds.test",
-            status="completed",
-            records={"app.bsky.feed.post": 3},
-        )
+    """The next accounts end, and those of them that failed are replayed."""
+
+    def tell(outcome: RepoOutcome | JobEvent) -> None:
         deployment.publish(deployment.names.outcomes, "job", outcome.encode())
+
+    numbers = range(first, first + BATCH)
+    failing = [number for number in numbers if number % FAILING == 0]
+    for number in numbers:
+        tell(failed(number) if number in failing else completed(number))
+    tell(JobEvent(job_id="job", event="replayed", count=len(failing), at=datetime.now(UTC)))
+    for number in failing:
+        before = failed(number)
+        replaced = Replaced(letter=f"0:{number}", did=before.did, host=before.host, reason=before.reason)
+        tell(completed(number).model_copy(update={"replay": 1, "replaces": replaced}))
+
+
+def completed(number: int) -> RepoOutcome:
+    return RepoOutcome(
+        job_id="job",
+        did=f"did:plc:{number}",
+        host="https://pds.test",
+        status="completed",
+        records={"app.bsky.feed.post": 3},
+    )
+
+
+def failed(number: int) -> RepoOutcome:
+    return RepoOutcome(
+        job_id="job",
+        did=f"did:plc:{number}",
+        host="https://pds.test",
+        status="failed",
+        error_type="network_error",
+        reason="HostTimeout",
+    )
