@@ -21,7 +21,16 @@ from typing import Any
 
 import orjson
 
-from benchmarks import dead_hosts, end_to_end, giant, planner, sink_dynamodb, sink_parquet, worker
+from benchmarks import (
+    dead_hosts,
+    end_to_end,
+    giant,
+    planner,
+    sink_dynamodb,
+    sink_parquet,
+    sources,
+    worker,
+)
 from benchmarks.calibration import Calibration
 from benchmarks.figures import Figures
 from benchmarks.machine import machine
@@ -38,6 +47,7 @@ SCENARIOS: dict[str, Scenario] = {
     "sink_parquet": sink_parquet.measure,
     "sink_dynamodb": sink_dynamodb.measure,
     "planner": planner.measure,
+    "sources": sources.measure,
     "end_to_end": end_to_end.measure,
     "giant": giant.measure,
     "dead_hosts": dead_hosts.measure,

@@ -75,6 +75,11 @@ def peak_rss_mb(pid: int) -> float:
     return int(found[1]) / 1024
 
 
+def reset_peak(pid: int) -> None:
+    """Begins a process's high-water mark of memory anew, see proc_pid_clear_refs(5)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def require_linux() -> None:
     """Raises DeploymentError elsewhere: the clocks and the high-water mark are Linux's."""
     if sys.platform != "linux" or not os.path.exists("/proc/self/status"):

@@ -12,9 +12,9 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import unquote
 
 import orjson
@@ -34,10 +34,17 @@ Page = tuple[bytes, bytes]
 """Head and body of an answer."""
 
 
+class Pages(Protocol):
+    """What a port answers."""
+
+    def get(self, path: str, otherwise: Page, /) -> Page:
+        """The answer to GET `path`; `otherwise` if there is none."""
+
+
 class Connection(asyncio.Protocol):
     """One connection, kept alive: GET requests in, prepared answers out."""
 
-    def __init__(self, pages: Mapping[str, Page]) -> None:
+    def __init__(self, pages: Pages) -> None:
         """`pages` by the path of a document, or by the DID of a repository."""
         self._pages = pages
         self._rest = b""
@@ -56,8 +63,9 @@ class Connection(asyncio.Protocol):
 
     def _page(self, head: bytes) -> Page:
         words = head.split(b" ", 2)
-        path, _, query = unquote(words[1].decode("latin-1") if len(words) > 1 else "").partition("?")
-        return self._pages.get(query.removeprefix("did=") if path == _GET_REPO else path, _NOT_FOUND)
+        target = unquote(words[1].decode("latin-1") if len(words) > 1 else "")
+        path, _, query = target.partition("?")
+        return self._pages.get(query.removeprefix("did=") if path == _GET_REPO else target, _NOT_FOUND)
 
 
 def page(status: str, content_type: str, body: bytes) -> Page:

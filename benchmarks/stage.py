@@ -30,7 +30,7 @@ from messaging.topics import committed_offsets, create_topics, end_offsets, topi
 from schemas.errors import LocalServerError
 from schemas.job_specs import JobSpec
 from schemas.message import Message
-from schemas.settings import DynamoDBSettings, KafkaSettings, NetworkSettings, Settings
+from schemas.settings import DynamoDBSettings, Group, KafkaSettings, NetworkSettings, Settings
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -182,16 +182,24 @@ class Stage:
         assert self._kafka.process is not None
         return self._kafka.process
 
-    def scene(self, name: str, *, plc_url: str = "", dynamodb_url: str | None = None) -> Scene:
-        """New topics under the scenario's name, with the settings that a deployment has by default."""
-        return Scene(
-            Settings(
-                data_dir=self.folder / name,
-                kafka=KafkaSettings(bootstrap_servers=self._address, topic_prefix=f"{name}."),
-                network=NetworkSettings(plc_url=plc_url or "http://127.0.0.1:9", allow_private_hosts=True),
-                dynamodb=DynamoDBSettings(endpoint_url=dynamodb_url),
-            )
+    def scene(
+        self, name: str, *, plc_url: str = "", dynamodb_url: str | None = None, **groups: Group
+    ) -> Scene:
+        """New topics under the scenario's name, with the settings that a deployment has by default.
+
+        `groups` are other groups of settings, and `partitions` those of Kafka.
+        """
+        kafka = KafkaSettings(bootstrap_servers=self._address, topic_prefix=f"{name}.")
+        if "partitions" in groups:
+            kafka = kafka.model_copy(update={"partitions": groups.pop("partitions")})
+        network = NetworkSettings(plc_url=plc_url or "http://127.0.0.1:9", allow_private_hosts=True)
+        settings = Settings(
+            data_dir=self.folder / name,
+            kafka=kafka,
+            network=network,
+            dynamodb=DynamoDBSettings(endpoint_url=dynamodb_url),
         )
+        return Scene(settings.model_copy(update=dict(groups)))
 
     @contextmanager
     def network(self, accounts: int, cars: Path | None = None) -> Iterator[Served]:

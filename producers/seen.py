@@ -158,8 +158,8 @@ def _name_of(table: sqlite3.Connection) -> str | None:
 
 
 def _key(account: str) -> str:
-    """The account as it is kept: most are did:plc, whose common part would be half of the file."""
-    if account.startswith(_PLC):
+    """The account as it is kept: most are did:plc, whose common part would be a quarter of the file."""
+    if account.startswith(_PLC) and not account.startswith(_PLC + "."):
         return account[len(_PLC) :]
     return "." + account.encode("utf-8", "replace").decode()
 

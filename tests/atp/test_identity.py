@@ -314,6 +314,16 @@ async def test_the_cache_forgets_who_was_not_asked_for_longest(directory: Direct
     assert [path[-1] for path in directory.paths] == ["a", "b", "c", "b"]
 
 
+async def test_what_is_known_needs_no_asking(directory: Directory) -> None:
+    directory.answers[f"/{DID}"] = document()
+    async with Client() as client:
+        resolving = resolver(directory, client)
+        assert resolving.known([DID]) == {}
+        found = await resolving.resolve(DID)
+        assert resolving.known(["did:plc:" + "z" * 24, DID]) == {DID: found}
+    assert len(directory.requests) == 1
+
+
 async def test_an_error_is_not_remembered(directory: Directory) -> None:
     directory.answers[f"/{DID}"] = 404
     async with Client() as client:

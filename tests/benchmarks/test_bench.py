@@ -18,10 +18,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 280
-SCALE = 0.02
-REPOSITORIES, RECORDS = 20, 500
+SCALE = 0.01
+REPOSITORIES, RECORDS = 10, 500
 TEXTS = ("machine.date", "machine.cpu", "machine.python", "machine.kernel")
 """Keys whose values are text."""
+SOURCES = ("text", "parquet", "sqlite", "s3", "relay", "hosts", "collection", "job")
 MENTIONED = {"machine", "load_before", "network", "server"}
 """Words that explain keys and are none themselves."""
 
@@ -86,6 +87,9 @@ def test_all_scenarios_count_exactly_and_write_what_is_documented(tmp_path: Path
     assert results["giant"]["records"] == REPOSITORIES * 2000
     assert results["sink_dynamodb"]["items"] == REPOSITORIES // 10 * RECORDS
     assert results["planner"]["tasks"] == REPOSITORIES * 20
+    assert results["sources"]["accounts"] == REPOSITORIES * 1000 * len(SOURCES)
+    assert all(results["sources"][kind]["accounts"] == REPOSITORIES * 1000 for kind in SOURCES)
+    assert all(re.search(rf"^sources\.{kind}: ", ended.stderr, re.MULTILINE) for kind in SOURCES)
     worker = results["worker"]
     assert worker["records_per_second"] == pytest.approx(worker["records"] / worker["wall_seconds"])
     processes = results["end_to_end"]["processes"].values()
