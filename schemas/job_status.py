@@ -66,7 +66,7 @@ class Ledger(Message):
     totals: Counts = Field(default_factory=Counts)
     hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
-    """Accounts that ended unavailable or failed, by reason."""
+    """Accounts that ended skipped, unavailable or failed, by reason."""
     submitted_at: Instant | None = None
     started_at: Instant | None = None
     finished_at: Instant | None = None

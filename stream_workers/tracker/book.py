@@ -83,7 +83,7 @@ def _enter_repo(ledger: Ledger, outcome: RepoOutcome) -> None:
         ledger.totals.retrying += outcome.attempt == 1
     elif outcome.attempt > 1:
         ledger.totals.retrying = max(0, ledger.totals.retrying - 1)
-    if outcome.status in ("unavailable", "failed"):
+    if outcome.status in ("skipped", "unavailable", "failed"):
         _add(ledger.reasons, {outcome.reason or UNKNOWN: 1})
     if outcome.replaces is not None and outcome.status != "retrying":
         _take_back(ledger, outcome.replaces)

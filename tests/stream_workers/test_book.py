@@ -206,6 +206,14 @@ def test_everything_is_counted_for_the_job_and_for_its_host() -> None:
     assert ledger.reasons == {"RepoTakendown": 1, "HostUnreachable": 1}
 
 
+def test_who_was_skipped_is_counted_by_reason() -> None:
+    found = status(
+        SUBMITTED, plan(2), went("a", "skipped", reason="Existing"), went("b", "skipped", reason="Unchanged")
+    )
+    assert (found.status, found.totals.skipped) == ("complete", 2)
+    assert found.reasons == {"Existing": 1, "Unchanged": 1}
+
+
 def test_the_plan_says_how_many_and_how_many_twice() -> None:
     found = status(SUBMITTED, plan(5, finished=False, duplicates=1), plan(9, duplicates=2))
     assert (found.total, found.duplicates, found.plan_finished) == (9, 2, True)
