@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from schemas.hosts import BucketState
 
@@ -24,6 +25,7 @@ LOOK_SECONDS = 1.0
 """When something waits for an answer that is under way, it is looked at again after this."""
 _EPOCH_LIKE = 10**8
 """A reset above this is seconds since 1970, below it seconds from now."""
+_USUAL_WINDOW = 300.0
 _SAME_RESET = 2.0
 """Resets are told in whole seconds, so those of one window may differ by this."""
 _POLICY_WINDOW = re.compile(r";\s*w=(\d{1,9})\b")
@@ -46,6 +48,14 @@ class Window:
     def is_the_same(self, other: Window) -> bool:
         """Whether both may be of one window of one budget."""
         return self.limit == other.limit and abs(self.mark - other.mark) < _SAME_RESET
+
+
+class Room(NamedTuple):
+    """What may still be sent of a budget of `limit` before its window ends, by our clock."""
+
+    left: int
+    ends: float
+    limit: int
 
 
 Told = Mapping[str, Window]
@@ -77,6 +87,16 @@ class AdvertisedBudgets:
             if left <= self._under_way(group):
                 ready = max(ready, window.reset_at if running else 0.0, now + LOOK_SECONDS)
         return ready
+
+    def rooms(self, kind: str, now: float) -> Iterator[Room]:
+        """What is left of each window that a request of this kind may count against."""
+        for group in self._groups:
+            if kind in group or kind not in self._windows:
+                window = self._window_of(group)
+                running = window.reset_at > now
+                left = (window.remaining if running else window.limit) - self._under_way(group)
+                ends = window.reset_at if running else now + (window.seconds or _USUAL_WINDOW)
+                yield Room(left, ends, window.limit)
 
     def sent(self, kind: str) -> Told:
         """A request goes out; what it returns is to be given back with the answer."""

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from atp.advertised import LONGEST_PAUSE, LOOK_SECONDS
+from atp.advertised import LONGEST_PAUSE, LOOK_SECONDS, Room
 from schemas.hosts import HiddenState
 
 _FIRST_PAUSE = 2.0
@@ -85,6 +85,15 @@ class HiddenBudget:
         if self._is_spent():
             return end if self._is_fine() else min(end, self._began + self.shortest + self._step)
         return end if self._is_fine() and now >= self._began + self.shortest else 0.0
+
+    def rooms(self, now: float) -> list[Room]:
+        """What is left of the window, if its budget and length are learnt."""
+        if self.limit is None or self.longest is None:
+            return []
+        end = self._began + self.longest
+        if now >= end:
+            return [Room(self.limit, now + self.longest, self.limit)]
+        return [Room(self.limit - self._sent, end, self.limit)]
 
     def sent(self, now: float) -> Sent:
         """A request goes out."""

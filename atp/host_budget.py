@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from atp.advertised import AdvertisedBudgets, Told
+from atp.advertised import AdvertisedBudgets, Room, Told
 from atp.hidden import HiddenBudget, Sent
 from schemas.hosts import HostState
 
@@ -44,6 +44,11 @@ class HostBudget:
     def ready_at(self, kind: str, now: float) -> float:
         """When a request of this kind may be sent; now or earlier: at once."""
         return max(self._advertised.ready_at(kind, now), self._hidden.ready_at(now))
+
+    def room(self, kind: str, now: float) -> Room | None:
+        """The tightest of the known budgets that a request of this kind counts against."""
+        rooms = [*self._advertised.rooms(kind, now), *self._hidden.rooms(now)]
+        return min(rooms, default=None)
 
     def sent(self, kind: str, now: float) -> Ticket:
         """A request goes out."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks import end_to_end, giant, planner, sink_dynamodb, sink_parquet, worker
+from benchmarks import dead_hosts, end_to_end, giant, planner, sink_dynamodb, sink_parquet, worker
 from benchmarks.calibration import Calibration
 from benchmarks.figures import Figures
 from benchmarks.machine import machine
@@ -40,6 +40,7 @@ SCENARIOS: dict[str, Scenario] = {
     "planner": planner.measure,
     "end_to_end": end_to_end.measure,
     "giant": giant.measure,
+    "dead_hosts": dead_hosts.measure,
 }
 _REPOSITORIES = 1000
 _HERE = Path(__file__).parent

@@ -46,6 +46,8 @@ class Scenario:
     learning: int
     """Windows before the count begins: the learning phase."""
     windows: int = 6
+    beside: HiddenLimit | None = None
+    """A budget that the host has beside the one it advertises."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ SCENARIOS = (
     Scenario("headers, 30 a second", _ADVERTISED, {"job": _REPO}, 30, learning=0),
     Scenario("no headers, 3,000 in total", _HIDDEN, {"job": _REPO + _REST}, 1000, learning=6),
     Scenario("no headers, 11 a second", _HIDDEN, {"job": _REPO}, 11, learning=6),
+    Scenario("headers say 6,000, 3,000 taken", _ADVERTISED, {"job": _REPO}, 1000, learning=6, beside=_HIDDEN),
     Scenario("Retry-After only, 3,000", _TOLD_LATE, {"job": _REPO}, 1000, learning=2),
 )
 
@@ -86,14 +89,17 @@ class SimulatedHost:
     """Counts as the simulated network does."""
 
     def __init__(self, scenario: Scenario, rng: random.Random, log: Log) -> None:
-        self._limit, self._rng, self._log = scenario.limit, rng, log
+        self._limit, self._beside, self._rng, self._log = scenario.limit, scenario.beside, rng, log
         self._buckets = Buckets(clock)
 
     async def ask(self, kind: str, job: str) -> Mapping[str, str]:
         """The headers of an answer. Raises schemas.errors.RateLimited."""
         await asyncio.sleep(self._rng.uniform(*_LATENCY) / 2)
         prefix = "com.atproto.sync" if kind.startswith("get") else "com.atproto.repo"
-        if isinstance(self._limit, RateLimited):
+        headers: dict[str, str]
+        if self._beside and not self._buckets.spend_hidden(self._beside, "us")[0]:
+            allowed, headers = False, {}
+        elif isinstance(self._limit, RateLimited):
             allowed, headers = self._buckets.spend(self._limit, "us", f"{prefix}.{kind}")
         else:
             allowed, headers = self._buckets.spend_hidden(self._limit, "us")
@@ -173,7 +179,10 @@ def share_used(log: Log, kinds: Sequence[str], limit: int) -> float:
 
 
 def budgets(scenario: Scenario) -> list[tuple[Sequence[str], int]]:
-    limit, kinds = scenario.limit, {kind for kinds in scenario.jobs.values() for kind in kinds}
+    limit, kinds = (
+        scenario.beside or scenario.limit,
+        {kind for kinds in scenario.jobs.values() for kind in kinds},
+    )
     if isinstance(limit, HiddenLimit):
         return [((), limit.limit)]
     found: list[tuple[Sequence[str], int]] = [(_REPO, limit.repo_limit or limit.limit)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,8 +22,11 @@ def draw(results: Sequence[Result], path: Path) -> None:
     mpl.rcParams |= {"svg.hashsalt": "skyfill", "svg.fonttype": "none", "font.size": 9}
     rows = -(-len(results) // _COLUMNS)
     figure = Figure(figsize=(11, 2.9 * rows), layout="constrained")
-    for axes, result in zip(figure.subplots(rows, _COLUMNS).flat, results, strict=False):
-        _draw_host(axes, result)
+    for axes, result in zip_longest(figure.subplots(rows, _COLUMNS).flat, results):
+        if result is None:
+            axes.set_axis_off()
+        else:
+            _draw_host(axes, result)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 

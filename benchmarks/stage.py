@@ -227,6 +227,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "SKYFILL_NETWORK__PLC_URL": settings.network.plc_url,
         "SKYFILL_NETWORK__ALLOW_PRIVATE_HOSTS": "true",
         "SKYFILL_DYNAMODB__ENDPOINT_URL": settings.dynamodb.endpoint_url or "null",
+        "SKYFILL_WORKER__SILENCE_SECONDS": str(settings.worker.silence_seconds),
+        "SKYFILL_WORKER__CONNECT_SECONDS": str(settings.worker.connect_seconds),
         "SKYFILL_DATA_DIR": str(settings.data_dir),
         "SKYFILL_METRICS__PORT": "null",
         "PYTHONUNBUFFERED": "1",

@@ -150,6 +150,32 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "short",
                 [(f"sum by (endpoint) ({common.IN_FLIGHT.name})", "{{endpoint}}")],
             ),
+            Panel(
+                "Hosts by breaker",
+                fetch.HOSTS.tells,
+                "short",
+                [(f"sum by (breaker) ({fetch.HOSTS.name})", "{{breaker}}")],
+                stacked=True,
+            ),
+            Panel(
+                "Budgets used",
+                fetch.BUDGET_USED.tells,
+                "percentunit",
+                [
+                    (quantile(0.5, fetch.BUDGET_USED), "half of the windows"),
+                    (quantile(0.1, fetch.BUDGET_USED), "the least used tenth"),
+                ],
+            ),
+            Panel(
+                "Waiting for hosts",
+                fetch.LIMITER_SECONDS.tells,
+                "short",
+                [
+                    (rate(fetch.LIMITER_SECONDS), "requests waiting for a turn"),
+                    (rate(fetch.REFUSALS), "429s a second"),
+                    (rate(fetch.PARKED), "tasks parked a second"),
+                ],
+            ),
         ),
     ),
     (

@@ -94,7 +94,7 @@ class Processing(Section):
         300,
         gt=0,
         le=86_400,
-        description="One download may last this long; 30 seconds of silence end it, too.",
+        description="One download may last this long; silence ends it, too (`worker.silence_seconds`).",
     )
 
     @field_validator("*", mode="before")

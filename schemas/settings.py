@@ -129,6 +129,12 @@ class WorkerSettings(Group):
     window_tasks: int = Field(
         20_000, ge=1, le=20_000, description="Offsets a partition may be read ahead of its commit."
     )
+    silence_seconds: float = Field(
+        30, gt=0, le=3600, description="A host that says nothing for so long is not waited for any longer."
+    )
+    connect_seconds: float = Field(
+        10, gt=0, le=3600, description="Nor one that takes no connection for so long."
+    )
     host_give_up_seconds: float = Field(
         21_600,
         gt=0,

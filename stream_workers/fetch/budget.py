@@ -22,7 +22,7 @@ class ByteBudget:
 
     def __init__(self, total: int) -> None:
         """`total` in bytes."""
-        self._total = total
+        self.total = total
         self._used = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -38,7 +38,7 @@ class ByteBudget:
 
     def take(self, size: int) -> bool:
         """Takes `size` bytes if they are there."""
-        if self._used + size > self._total:
+        if self._used + size > self.total:
             self._room.clear()
             return False
         self._used += size
@@ -47,7 +47,7 @@ class ByteBudget:
     def give_back(self, size: int) -> None:
         """Returns bytes taken before."""
         self._used -= size
-        if self._used <= self._total * _ROOMY:
+        if self._used <= self.total * _ROOMY:
             self._room.set()
 
 

@@ -50,9 +50,10 @@ class Unchanged:
 
 @dataclass
 class Failed:
-    """No further attempt: `unavailable` is the account's own state, `failed` is ours to explain."""
+    """No further attempt: `unavailable` is the account's own state, `failed` is ours to explain, `skipped`
+    lies outside the job's scope."""
 
-    status: Literal["unavailable", "failed"]
+    status: Literal["unavailable", "failed", "skipped"]
     error_type: ErrorType
     reason: str
     detail: str

@@ -43,8 +43,9 @@ from stream_workers.fetch.ending import (
     failed,
     host_word,
 )
+from stream_workers.fetch.kept import KeptDownloads
 from stream_workers.fetch.list_strategy import ListStrategy
-from stream_workers.fetch.moves import moved_or_gone
+from stream_workers.fetch.moves import moved_or_gone, within_scope
 from stream_workers.fetch.order import FetchStrategy, Means, Order, Refusals
 from stream_workers.fetch.repo_strategy import RepoStrategy
 from stream_workers.fetch.selection import Selection
@@ -53,6 +54,8 @@ from stream_workers.fetch.since_strategy import SinceStrategy
 _log = logging.getLogger("skyfill.fetch")
 _RETRY_BASE = 1.0
 _RETRY_MOST = 300.0
+_KEPT_SHARE = 8
+"""Of the budget, the part that downloads may take which are kept in case their task comes back."""
 _REFETCHES = 2
 """Downloads repeated at once for a missing block: hosts stream without a snapshot."""
 
@@ -70,10 +73,13 @@ class Fetcher:
         spool_bytes: int,
         spool_folder: Path,
         clock: Callable[[], float] = time.time,
+        kept: Callable[[str], None] = lambda result: None,
     ) -> None:
-        """`reader` runs the reading of repositories beside the event loop; one thread is right."""
+        """`reader` runs the reading of repositories beside the event loop; `kept` is told what became of each
+        download that was kept."""
         self._resolver, self._clock = resolver, clock
-        means = Means(client, budget, reader, spool_bytes, spool_folder, clock)
+        self._kept = KeptDownloads(budget.total // _KEPT_SHARE, told=kept)
+        means = Means(client, budget, reader, self._kept, spool_bytes, spool_folder, clock)
         repo, listing = RepoStrategy(means, resolver), ListStrategy(means)
         auto = AutoStrategy(repo, listing, _is_final, clock)
         self._strategies: dict[str, FetchStrategy] = {"repo": repo, "list": listing, "auto": auto}
@@ -86,7 +92,7 @@ class Fetcher:
         started = self._clock()
         processing = spec.backfill.processing
         try:
-            ending = await self._go(task, processing, selection, limiter)
+            ending = within_scope(await self._go(task, processing, selection, limiter), task, spec)
         except HostPaused as pause:
             return Waiting(pause.until)
         except (BlockMissing, CarTruncated, XrpcError, IdentityUnreachable) as error:
@@ -103,6 +109,17 @@ class Fetcher:
         if isinstance(ending, Fetched | Unchanged | Failed | Retry):
             ending.seconds = self._clock() - started
         return ending
+
+    def keep(self, task: DidTask, ending: Fetched) -> None:
+        """Takes over what could not be published, in case the task comes back."""
+        if ending.strategy == "repo":
+            self._kept.keep(task, ending.spool)
+        else:
+            ending.spool.close()
+
+    def close(self) -> None:
+        """Drops what was kept."""
+        self._kept.close()
 
     async def _go(
         self, task: DidTask, processing: Processing, selection: Selection, limiter: HostLimiter

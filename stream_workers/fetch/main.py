@@ -11,6 +11,7 @@ from atp.identity import Resolver
 from atp.xrpc import Client
 from messaging.crash import end_with
 from messaging.exposition import expose
+from messaging.instruments import ResolverMetrics
 from messaging.metrics import new_registry
 from schemas.settings import Settings
 from stream_workers.fetch.metrics import FetchMetrics
@@ -33,12 +34,15 @@ async def _run(settings: Settings) -> None:
         user_agent=network.user_agent,
         allow_private_hosts=network.allow_private_hosts,
         observer=metrics.http,
+        timeout=settings.worker.silence_seconds,
+        connect_timeout=settings.worker.connect_seconds,
     ) as client:
         resolver = Resolver(
             client,
             plc_url=network.plc_url,
             handle_host=network.handle_url,
             concurrency=network.plc_concurrency,
+            observer=ResolverMetrics(registry),
         )
         try:
             with expose(settings, f"worker-{settings.worker_slot or 0}", registry):

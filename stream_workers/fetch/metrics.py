@@ -45,6 +45,13 @@ RECORDS = CounterOf(
     "Its rate is the throughput. A rise of `invalid` or `too_large` has a dead letter for each.",
     ("result",),
 )
+KEPT = CounterOf(
+    "skyfill_kept_downloads_total",
+    "Downloads that were proven but not published, since their partition went away: `used` when it came "
+    "back, or `dropped`.",
+    "Moves only when workers come and go.",
+    ("result",),
+)
 REPO_BYTES = CounterOf(
     "skyfill_repo_bytes_total",
     "Bytes of the repositories that were downloaded and proven.",
@@ -132,6 +139,7 @@ SECTION = Section(
         TASKS,
         ERRORS,
         RECORDS,
+        KEPT,
         REPO_BYTES,
         REPO_SECONDS,
         IN_FLIGHT,
@@ -200,11 +208,16 @@ class FetchMetrics:
         self._errors = ERRORS.make(registry)
         self._records = RECORDS.make(registry)
         self._bytes = REPO_BYTES.make(registry)
+        self._kept = KEPT.make(registry)
         self._seconds = REPO_SECONDS.make(registry)
         self._readings = Readings(registry)
         for metric, part in ((IN_FLIGHT, "tasks"), (BEYOND, "beyond_commit"), (FULL, "full")):
             self._readings.show_value(metric, self._part(part))
         self._readings.show_value(OLDEST, self._oldest)
+
+    def kept(self, result: str) -> None:
+        """What became of a download that was kept: `used` or `dropped`."""
+        self._kept.labels(result).inc()
 
     def watch(self, running: Callable[[], int], download_bytes: Callable[[], int]) -> None:
         """Both are asked at every scrape, from another thread."""

@@ -10,7 +10,9 @@ from typing import TypeVar
 from atp.identity import Identity, Resolver
 from schemas.dids import DidTask
 from schemas.errors import RepoUnavailable, SignatureInvalid
-from stream_workers.fetch.ending import Failed, Requeued, failed
+from schemas.job_specs import JobSpec
+from schemas.scope import ScopeJudge
+from stream_workers.fetch.ending import Ending, Failed, Requeued, failed
 
 _MAX_MOVES = 1
 T = TypeVar("T")
@@ -36,6 +38,16 @@ async def proven(resolver: Resolver, task: DidTask, prove: Callable[[str], Await
         if identity.signing_key == task.signing_key:
             raise
         return await prove(identity.signing_key)
+
+
+def within_scope(ending: Ending, task: DidTask, spec: JobSpec) -> Ending:
+    """The ending, unless it leads to a host that lies outside the job's scope."""
+    if not isinstance(ending, Requeued) or ending.task.pds == task.pds:
+        return ending
+    if not ScopeJudge(spec.backfill.scope).excludes(task.did, ending.task.pds):
+        return ending
+    moved = f"it moved to {ending.task.pds}, which lies outside the job's scope"
+    return Failed("skipped", "scope_violation", "scope_violation", moved, host="answered")
 
 
 def _has_moved(task: DidTask, identity: Identity) -> bool:

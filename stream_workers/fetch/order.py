@@ -20,6 +20,7 @@ from schemas.errors import RateLimited
 from stream_workers.fetch.budget import ByteBudget, Spool
 from stream_workers.fetch.ending import Fetched, Requeued, Strategy, Unchanged
 from stream_workers.fetch.events import RepoEvents
+from stream_workers.fetch.kept import KeptDownloads
 from stream_workers.fetch.selection import Selection
 
 _MOST_REFUSALS = 30
@@ -58,6 +59,7 @@ class Means:
     client: Client
     budget: ByteBudget
     reader: Executor
+    kept: KeptDownloads
     spool_bytes: int
     spool_folder: Path
     clock: Callable[[], float]

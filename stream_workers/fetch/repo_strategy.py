@@ -21,9 +21,11 @@ class RepoStrategy:
 
     async def fetch(self, order: Order) -> Fetched | Requeued:
         """Raises RepoError's subclasses for what does not prove itself; else as FetchStrategy says."""
-        spool = await self._means.spool()
+        kept = self._means.kept.take(order.task)
+        spool = kept or await self._means.spool()
         try:
-            await receive(self._means, order, spool)
+            if kept is None:
+                await receive(self._means, order, spool)
             ending = await proven(
                 self._resolver,
                 order.task,

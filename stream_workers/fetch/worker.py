@@ -71,6 +71,7 @@ class FetchWorker:
             self._reader,
             spool_bytes=settings.worker.spool_bytes,
             spool_folder=settings.data_dir / "tmp",
+            kept=self._metrics.kept,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -104,6 +105,7 @@ class FetchWorker:
         self._reader.shutdown()
         self._publishing.shutdown()
         self._publishing_large.shutdown()
+        self._fetcher.close()
 
     def _open(self) -> None:
         kafka, names = self._settings.kafka, self._names
@@ -222,10 +224,6 @@ class FetchWorker:
             spec = self._jobs.spec(job_id)
             if spec is not None and spec.state == "cancelled":
                 self._schedule.hasten(job_id)
-        for job_id in changed:
-            spec = self._jobs.spec(job_id)
-            if spec is not None and spec.state == "cancelled":
-                self._hosts.abandon(job_id)
         if changed:
             self._schedule.look_again()
         self._wake.set()
@@ -236,6 +234,7 @@ class FetchWorker:
             now = time.time()
             while work := self._schedule.next_work(now):
                 self._begin(work)
+            self._abandon_cancelled()
             for work, ending in self._clearing.look(now):
                 self._start(work, self._settle(work, ending))
             for host in self._hosts.due(now):
@@ -246,6 +245,13 @@ class FetchWorker:
                 await asyncio.wait_for(self._wake.wait(), pause)
             except TimeoutError:
                 continue
+
+    def _abandon_cancelled(self) -> None:
+        """Nobody waits for a host on behalf of a job that was cancelled."""
+        for job_id in {work.did_task.job_id for work in self._running}:
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state == "cancelled":
+                self._hosts.abandon(job_id)
 
     def _begin(self, work: Work) -> None:
         spec = self._jobs.spec(work.did_task.job_id)
@@ -301,7 +307,13 @@ class FetchWorker:
             )
         if isinstance(ending, Fetched):
             # Its memory is in use until the thread is done with it, even if nobody waits for that any more.
-            publishing.add_done_callback(lambda _: ending.spool.close())
+            publishing.add_done_callback(lambda done: self._published(work, ending, done))
         await asyncio.shield(publishing)
         if isinstance(ending, GivenUp) and ending.accounts is not None:
             self._hosts.letter_published(work.did_task, self._commits)
+
+    def _published(self, work: Work, ending: Fetched, publishing: asyncio.Future[bool]) -> None:
+        if publishing.cancelled() or publishing.exception() is not None or publishing.result():
+            ending.spool.close()
+        else:
+            self._fetcher.keep(work.did_task, ending)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -106,13 +107,15 @@ def shares(*jobs: tuple[str, int, float], seconds: float = 100) -> Counter[str]:
                     had[job] += 1
                     assert window[1] <= 100
                     await asyncio.sleep(0.05)
-                    turn.answered(told(int(100 - window[1]), window[0] - loop_time() + 0.4, limit=100))
+                    left, ends = int(100 - window[1]), math.ceil(window[0] - loop_time())
+                    turn.answered(told(left, ends, policy="100;w=10"))
 
         lanes = [asyncio.create_task(lane(job, rate)) for job, count, rate in jobs for _ in range(count)]
         await asyncio.sleep(seconds)
         for each in lanes:
             each.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
+        ended = await asyncio.gather(*lanes, return_exceptions=True)
+        assert {type(each) for each in ended} == {asyncio.CancelledError}
         return had
 
     return run(story())
@@ -126,6 +129,19 @@ def test_jobs_that_wait_take_turns() -> None:
     had = shares(("one", 8, 1000), ("two", 8, 1000))
     assert had.total() >= 900
     assert abs(had["one"] - had["two"]) <= 0.02 * had.total()
+
+
+def test_a_fast_job_leaves_a_slow_one_what_that_can_use() -> None:
+    """In each window of 10 s and 100 requests it has time for 30."""
+    had = shares(("slow", 4, 3), ("fast", 8, 1000))
+    assert had["slow"] >= 0.9 * 300
+    assert had.total() >= 900
+
+
+def test_a_fast_job_gets_no_more_than_its_share_beside_one_that_can_use_its_own() -> None:
+    had = shares(("paced", 8, 12), ("fast", 8, 1000))
+    assert had["paced"] >= 0.85 * 500
+    assert had.total() >= 900
 
 
 def test_turns_go_by_what_each_had_and_not_by_how_many_wait() -> None:

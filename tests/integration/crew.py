@@ -123,6 +123,9 @@ class Asked:
         self._network = network
         self.hosts = {f"pds{n}": partition_for(network.hosts[n], partitions) for n in self._numbers}
         """Host, as the ledger names it -> its partition."""
+        firsts = {network.account(number).host: did for number, did in reversed([*enumerate(network.dids)])}
+        self.firsts = [firsts[number] for number in self._numbers]
+        """An account of each host: a host that never answered is asked for one account at a time."""
         self.dids = [
             did for number, did in enumerate(network.dids) if network.account(number).host in self._numbers
         ]

@@ -57,6 +57,9 @@ async def test_partitions_follow_the_workers_and_no_host_meets_two_at_once(
         first = crew.add(0)
         await crew.balanced()
 
+        publish(rig, "meets", asked.firsts)
+        await rig.status("meets", lambda job: job.final)
+
         # More workers come while every host is being asked.
         await asked.hold()
         publish(rig, "grows", asked.dids)
@@ -95,9 +98,9 @@ async def test_partitions_follow_the_workers_and_no_host_meets_two_at_once(
             assert_whole(job, len(asked.dids), records)
         assert await published(settings) == Counter(
             (job, record.uri)
-            for job in ("grows", "shrinks")
-            for account in truth.values()
-            for record in account.records
+            for job, dids in (("meets", asked.firsts), ("grows", asked.dids), ("shrinks", asked.dids))
+            for did in dids
+            for record in truth[did].records
         )
 
 

@@ -17,6 +17,12 @@ LAG = "messaging/lag.py"
 METRICS = "messaging/metrics.py"
 SETTLE = "stream_workers/fetch/settle.py"
 WORKER = "stream_workers/fetch/worker.py"
+DOUBTS = "stream_workers/fetch/doubts.py"
+VISITS = "stream_workers/fetch/visits.py"
+HOSTS = "stream_workers/fetch/hosts.py"
+SCHEDULE = "stream_workers/fetch/schedule.py"
+ADVERTISED = "atp/advertised.py"
+HIDDEN = "atp/hidden.py"
 BOOK = "stream_workers/tracker/book.py"
 TRACKER = "stream_workers/tracker/tracker.py"
 PLANNER = "producers/planner.py"
@@ -24,7 +30,7 @@ CHUNK = "producers/chunk.py"
 DRAFT = "producers/draft.py"
 SEEN = "producers/seen.py"
 LISTED = "producers/sources/listed.py"
-HOSTS = "producers/sources/hosts.py"
+LISTED_HOSTS = "producers/sources/hosts.py"
 S3_SOURCE = "producers/sources/s3.py"
 JOB_SOURCE = "producers/sources/job.py"
 SCOPE = "schemas/scope.py"
@@ -76,6 +82,11 @@ TEST_VIEWS = "tests/messaging/test_views.py"
 TEST_LAG = "tests/messaging/test_lag.py"
 TEST_METRICS = "tests/messaging/test_metrics.py"
 TEST_CRASH = "tests/stream_workers/test_worker_crash.py"
+TEST_VISITS = "tests/stream_workers/test_visits.py"
+TEST_CLEARING = "tests/stream_workers/test_clearing.py"
+TEST_SCHEDULE = "tests/stream_workers/test_schedule.py"
+TEST_ADVERTISED = "tests/atp/test_advertised.py"
+TEST_HIDDEN = "tests/atp/test_hidden.py"
 TEST_TOUR = "tests/stream_workers/test_fetch_worker.py"
 TEST_TRACKER_KILLED = "tests/stream_workers/test_tracker_killed.py"
 TEST_BOOK = "tests/stream_workers/test_book.py"
@@ -291,6 +302,63 @@ MUTANTS: tuple[Mutant, ...] = (
         "            pass\n        if False:\n",
         ("tests/integration/test_scaling.py",),
     ),
+    # Hosts
+    Mutant(
+        "accounts pay for an outage once it is over",
+        DOUBTS,
+        " or host.breaker.openings > doubt.openings",
+        "",
+        (TEST_VISITS,),
+    ),
+    Mutant(
+        "the last accounts of a host that answers never pay",
+        DOUBTS,
+        "return doubt.ending if host.answers > doubt.answers or alone else None",
+        "return doubt.ending if alone else None",
+        (TEST_VISITS,),
+    ),
+    Mutant(
+        "an open breaker's probe is always the same account",
+        VISITS,
+        "lambda: schedule.add(work, self._clock())",
+        "lambda: schedule.again(work)",
+        (TEST_VISITS,),
+    ),
+    Mutant(
+        "a host is given up for a job that it was never tried for",
+        HOSTS,
+        "self.breaker.failed_at >= self.came.get(job_id, 0.0)",
+        "True",
+        (TEST_CLEARING,),
+    ),
+    Mutant(
+        "a letter counts as written before its transaction is committed",
+        HOSTS,
+        "if published < commits",
+        "if published <= commits",
+        (TEST_CLEARING,),
+    ),
+    Mutant(
+        "a suspect takes the place of a healthy host",
+        SCHEDULE,
+        "return len(hosts) - suspects < limits.max_concurrent_pds",
+        "return len(hosts) < limits.max_concurrent_pds",
+        (TEST_SCHEDULE,),
+    ),
+    Mutant(
+        "kinds that share a budget are told apart by any answer",
+        ADVERTISED,
+        "window.remaining >= before.remaining",
+        "window.remaining >= before.remaining - 1",
+        (TEST_ADVERTISED,),
+    ),
+    Mutant(
+        "a hidden window is believed to be as short as it may be",
+        HIDDEN,
+        "        end = self._began + self.longest\n        if now >= end:\n            return now",
+        "        end = self._began + self.shortest\n        if now >= end:\n            return now",
+        (TEST_HIDDEN,),
+    ),
     # Tracker
     Mutant(
         "the tracker commits its place outside of the transaction",
@@ -390,14 +458,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a host's place is that of the page under way",
-        HOSTS,
+        LISTED_HOSTS,
         "            host.cursor = following\n",
         "            host.cursor = host.cursor or following\n",
         (TEST_HOSTS,),
     ),
     Mutant(
         "the last host of a full page is listed again for ever",
-        HOSTS,
+        LISTED_HOSTS,
         "return rows[places[-1] + 1 :] if places else rows",
         "return rows[places[-1] + 2 :] if places else rows",
         (TEST_HOSTS,),

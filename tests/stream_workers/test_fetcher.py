@@ -208,3 +208,39 @@ async def test_a_bug_costs_one_account_and_not_the_worker(place: Place) -> None:
         "ZeroDivisionError",
     )
     assert place.budget.used == 0
+
+
+async def test_what_could_not_be_published_is_not_downloaded_twice(place: Place) -> None:
+    """Its partition went away after the download, and comes back; the third go is another day's."""
+    fetcher, task = place.fetcher, place.task()
+    spec = job_spec("job", processing={"requests_per_second": 1000})
+    messages = []
+    for downloads in (1, 1, 2):
+        ending = await fetcher.fetch(task, spec, Selection(spec.backfill), place.limiter)
+        assert isinstance(ending, Fetched)
+        assert place.network.ledger.count(did=task.did, method="com.atproto.sync.getRepo") == downloads
+        assert ending.messages is not None
+        messages.append(len(ending.messages))
+        if len(messages) == 1:
+            fetcher.keep(task, ending)
+        else:
+            ending.spool.close()
+    assert messages == [messages[0]] * 3
+    fetcher.close()
+    assert place.budget.used == 0
+
+
+@pytest.mark.parametrize(("denied", "status"), [(0, "requeued"), (1, "skipped")])
+async def test_an_account_that_moved_out_of_the_scope_is_not_followed(
+    place: Place, denied: int, status: str
+) -> None:
+    await place.network.inject(Moved(0, to_host=1))
+    task, hosts = place.task(), place.network.hosts
+    spec = job_spec("job", scope={"deny": {"hosts": [hosts[denied]]}})
+    ending = await place.fetcher.fetch(task, spec, Selection(spec.backfill), place.limiter)
+    if status == "requeued":
+        assert isinstance(ending, Requeued)
+        assert ending.task.pds == hosts[1]
+    else:
+        assert isinstance(ending, Failed)
+        assert (ending.status, ending.error_type) == ("skipped", "scope_violation")

@@ -116,7 +116,7 @@ class Driver:
             if self._running:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED, timeout=0.2)
                 self._take_in()
-            elif (due := self.schedule.next_due()) is not None and due < self.clock() + 3:
+            elif (due := self.schedule.next_due()) is not None and due < self.clock() + 3.5:
                 self.clock.ahead += max(0.0, due - self.clock()) + 0.01
             else:
                 return
@@ -224,8 +224,36 @@ async def test_trouble_with_one_account_at_a_host_that_answers_is_that_accounts(
     await driver.drive(until=ACCOUNTS)
     assert [type(e) for e in driver.endings[driver.network.dids[0]]][:1] == [Retry]
     assert not driver.host(0).breaker.is_open
+    gone = driver.network.ledger.count(did=driver.network.dids[0])
+    assert gone == len(driver.endings[driver.network.dids[0]])  # each go was paid for
     others = [e for did, endings in driver.endings.items() if did != driver.network.dids[0] for e in endings]
     assert {type(e) for e in others} == {Fetched}
+
+
+async def test_an_account_pays_while_others_are_still_being_answered(driver: Driver) -> None:
+    driver.jobs._spec = job_spec("job", processing={"requests_per_second": 4})
+    await driver.network.inject(CutShort(account=0))
+    driver.add(range(0, ACCOUNTS, HOSTS))
+    await driver.drive(until=5)
+    assert driver.network.ledger.count(did=driver.network.dids[0]) == 1
+    assert [type(e) for e in driver.endings[driver.network.dids[0]]] == [Retry]
+
+
+async def test_the_probe_after_one_that_failed_is_another_account(driver: Driver) -> None:
+    """The host is back, but the account that asked first would find it failing for ever."""
+    await driver.network.inject(HostDown(0))
+    driver.add(range(0, ACCOUNTS, HOSTS))
+    await driver.drive()
+    await driver.network.withdraw(HostDown(0))
+    await driver.network.inject(ServerError(account=0))
+    for _ in range(3):
+        driver.skip_pause()
+        await driver.drive(until=5)
+        if not driver.host(0).breaker.is_open:
+            break
+    assert not driver.host(0).breaker.is_open
+    fetched = {did for did, endings in driver.endings.items() if isinstance(endings[0], Fetched)}
+    assert len(fetched) >= 5
 
 
 async def test_an_account_alone_at_its_host_pays_for_itself(driver: Driver) -> None:
@@ -275,3 +303,15 @@ async def test_what_is_learnt_is_passed_on(driver: Driver) -> None:
     assert not driver.host(2).breaker.is_suspect
     assert driver.host(0).state(commits=1).requests == 3
     assert driver.hosts.by_state() == {"closed": 2, "open": 1, "half_open": 0}
+
+
+async def test_turns_of_a_cancelled_job_are_given_up_at_once(driver: Driver) -> None:
+    driver.jobs._spec = job_spec("job", processing={"requests_per_second": 0.001})
+    driver.add(range(0, ACCOUNTS, HOSTS))
+    await driver.drive(until=1)
+    assert driver._running  # they wait for the job's own pace, a quarter of an hour
+    await asyncio.sleep(0.1)
+    driver.hosts.abandon("job")
+    driver.jobs._spec = job_spec("job", "cancelled")
+    await asyncio.wait(driver._running, timeout=5)
+    assert all(task.done() and callable(task.result()) for task in driver._running)
