@@ -91,7 +91,8 @@ def carry_out(kafka: KafkaSettings, found: SortedOut, dry_run: bool, yes: bool, 
     out.print(f"asked to replay {letters} of {jobs}: {reasons}")
     if answers is None:
         if len(found.jobs) == 1:
-            out.print(f"follow it with: skyfill status {next(iter(found.jobs))} --watch")
+            job_id = next(iter(found.jobs))
+            out.print(f"as soon as the planner has read that, `skyfill status {job_id} --watch` follows it")
         return
     _tell_answers(answers, dict(zip(offsets, [job_id for job_id, _ in commands], strict=True)))
 
