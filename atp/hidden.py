@@ -26,6 +26,7 @@ from schemas.hosts import HiddenState
 
 _FIRST_PAUSE = 2.0
 _PAUSE_GROWS = 1.25
+_GROWS_TIMES = 40
 _STEPS = 4
 _FINE = 0.01
 """Bounds that differ by this part of the length, or by `_FINE_SECONDS`, are not worth a refusal any more."""
@@ -212,7 +213,8 @@ class HiddenBudget:
     def _rest(self, now: float, until: float | None) -> None:
         """The host is shut: until when, if it says so or that is known, or when to ask."""
         if until is None:
-            self._ask_at = now + min(_FIRST_PAUSE * _PAUSE_GROWS**self._refusals, LONGEST_PAUSE)
+            grown = _PAUSE_GROWS ** min(self._refusals, _GROWS_TIMES)
+            self._ask_at = now + min(_FIRST_PAUSE * grown, LONGEST_PAUSE)
             return
         self._ask_at = until
         if self._seen and self.limit is not None:

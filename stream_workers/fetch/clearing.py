@@ -54,35 +54,47 @@ class Clearing:
         if now < self._looked_at + _LOOK_SECONDS:
             return
         self._looked_at = now
-        for host in self._hosts.failing():
-            yield from self._give_up(host)
+        yield from self._give_up()
         if now >= self._cleared_at + _ROTATE_SECONDS:
             cleared = [*self._park(now), *self._rotate()]
             if cleared:
                 self._cleared_at = now
             yield from cleared
 
-    def _give_up(self, host: Host) -> Iterator[Sent]:
-        """The tasks of jobs that no longer wait for the host."""
-        since = host.breaker.failing_since
-        for job_id in self._schedule.jobs_at(host.origin):
-            spec = self._jobs.spec(job_id)
-            if since is None or spec is None or spec.state != "active":
-                continue
-            patience = spec.backfill.processing.host_give_up_seconds or self._give_up_seconds
-            if not host.is_given_up(job_id, patience):
-                continue
-            works = self._schedule.take_all(host.origin, job_id)
-            detail = (
-                f"{host.origin} has not answered once since {datetime.fromtimestamp(since, UTC):%F %R} UTC; "
-                f"its accounts end without being tried again. Replay them once it answers"
-            )
-            accounts = None if job_id in host.given_up else len(works)
-            if accounts is not None:
-                host.given_up[job_id] = UNPUBLISHED
-                self._metrics.given_up()
-            for place, work in enumerate(works):
-                yield work, GivenUp(detail, since, accounts if place == 0 else None)
+    def _give_up(self) -> Iterator[Sent]:
+        """The tasks of jobs that no longer wait for their host."""
+        failing = self._hosts.failing()
+        jobs = self._schedule.jobs_by_host() if failing else {}
+        given_up = {
+            (host.origin, job_id): host
+            for host in failing
+            for job_id in jobs.get(host.origin, ())
+            if self._is_over(host, job_id)
+        }
+        if not given_up:
+            return
+        for (_, job_id), works in self._schedule.take_all(given_up.keys()).items():
+            yield from self._ended(given_up[works[0].did_task.pds, job_id], job_id, works)
+
+    def _is_over(self, host: Host, job_id: str) -> bool:
+        spec = self._jobs.spec(job_id)
+        if spec is None or spec.state != "active":
+            return False
+        patience = spec.backfill.processing.host_give_up_seconds or self._give_up_seconds
+        return host.is_given_up(job_id, patience)
+
+    def _ended(self, host: Host, job_id: str, works: list[Work]) -> Iterator[Sent]:
+        since = host.breaker.failing_since or 0.0
+        detail = (
+            f"{host.origin} has not answered once since {datetime.fromtimestamp(since, UTC):%F %R} UTC; "
+            f"its accounts end without being tried again. Replay them once it answers"
+        )
+        accounts = None if job_id in host.given_up else len(works)
+        if accounts is not None:
+            host.given_up[job_id] = UNPUBLISHED
+            self._metrics.given_up()
+        for place, work in enumerate(works):
+            yield work, GivenUp(detail, since, accounts if place == 0 else None)
 
     def _park(self, now: float) -> Iterator[Sent]:
         """The oldest tasks of the closed host that has most of a full partition: they hold up the commit."""

@@ -47,6 +47,10 @@ class Doubts:
         alone = not others and host.breaker.accounts_in_row < 2
         return doubt.ending if host.answers > doubt.answers or alone else None
 
+    def forget(self, work: Work) -> None:
+        """The task went elsewhere."""
+        self._kept.pop(work, None)
+
     def drop(self, wanted: Callable[[Work], bool]) -> None:
         """Forgets those for which `wanted` is false: their tasks went elsewhere."""
         self._kept = {work: doubt for work, doubt in self._kept.items() if wanted(work)}

@@ -22,7 +22,7 @@ from stream_workers.fetch.metrics import HostMetrics
 WORTH_WAITING = 5.0
 """Seconds that a task waits for its host while it holds a place among those that run."""
 _WRITE_SECONDS = 5.0
-_FIRST_KIND = {"list": "listRecords"}
+_FIRST_KIND = {"list": "getLatestCommit"}
 """What a go asks for first, by strategy; the others begin with the whole repository."""
 
 

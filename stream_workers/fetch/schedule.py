@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -166,17 +166,23 @@ class Schedule:
         """Forgets these waiting tasks: they went elsewhere."""
         self.drop(lambda work: work not in works)
 
-    def jobs_at(self, origin: str) -> list[str]:
-        """Jobs with ready or deferred tasks for the host."""
-        ready = self._hosts[origin].ready if origin in self._hosts else {}
-        return list({*ready, *(work.did_task.job_id for work in self._later_at(origin))})
+    def jobs_by_host(self) -> dict[str, set[str]]:
+        """Jobs with ready or deferred tasks, by their hosts."""
+        found = {origin: set(host.ready) for origin, host in self._hosts.items()}
+        for _, _, work in self._later:
+            found.setdefault(work.did_task.pds, set()).add(work.did_task.job_id)
+        return found
 
-    def take_all(self, origin: str, job_id: str) -> list[Work]:
-        """The job's ready and deferred tasks for the host, which are the schedule's no more."""
-        host = self._hosts.get(origin)
-        found = list(host.ready.get(job_id, ())) if host else []
-        found += [work for work in self._later_at(origin) if work.did_task.job_id == job_id]
-        self.withdraw(set(found))
+    def take_all(self, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Work]]:
+        """The ready and deferred tasks of these hosts and jobs, which are the schedule's no more."""
+        found: dict[tuple[str, str], list[Work]] = {pair: [] for pair in pairs}
+        for origin, job_id in pairs:
+            if host := self._hosts.get(origin):
+                found[origin, job_id] += host.ready.get(job_id, ())
+        for _, _, work in self._later:
+            if (pair := (work.did_task.pds, work.did_task.job_id)) in found:
+                found[pair].append(work)
+        self.withdraw({work for works in found.values() for work in works})
         return found
 
     def others_at(self, work: Work) -> bool:
@@ -199,9 +205,6 @@ class Schedule:
                 if works:
                     found.append((until, sorted(works, key=lambda work: work.task.offset)))
         return found
-
-    def _later_at(self, origin: str) -> Iterator[Work]:
-        return (work for _, _, work in self._later if work.did_task.pds == origin)
 
     def _tidy(self, origin: str) -> None:
         host = self._hosts[origin]

@@ -52,6 +52,10 @@ class Visits:
                 return lambda: schedule.defer(work, self._clock() + doubts.SECONDS)
         return ending
 
+    def forget(self, work: Work) -> None:
+        """The task went elsewhere."""
+        self._doubts.forget(work)
+
     def drop(self, wanted: Callable[[Work], bool]) -> None:
         """Tasks for which `wanted` is false went elsewhere."""
         self._doubts.drop(wanted)

@@ -236,6 +236,7 @@ class FetchWorker:
                 self._begin(work)
             self._abandon_cancelled()
             for work, ending in self._clearing.look(now):
+                self._visits.forget(work)
                 self._start(work, self._settle(work, ending))
             for host in self._hosts.due(now):
                 self._board.write(host.state(commits=self._commits))

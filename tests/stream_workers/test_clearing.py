@@ -103,8 +103,8 @@ def test_a_host_is_given_up_after_its_time_with_one_letter_for_each_job(worker: 
     assert len(found) == 11
     assert sorted(letters(found)) == [("a", 6), ("b", 5)]
     assert all(isinstance(ending, GivenUp) and ending.failing_since == NOW for _, ending in found)
-    assert worker.schedule.jobs_at(ONE) == []
-    assert worker.schedule.jobs_at(TWO) == ["a"]
+    assert ONE not in worker.schedule.jobs_by_host()
+    assert worker.schedule.jobs_by_host()[TWO] == {"a"}
 
 
 def test_those_who_come_later_end_without_another_letter_while_it_is_down(worker: Worker) -> None:
@@ -250,8 +250,8 @@ def test_a_closed_host_that_fills_a_window_makes_room(worker: Worker, topic: str
     for gone, ending in found:
         assert isinstance(ending, Requeued)
         assert ending.task == gone.did_task.model_copy(update={"not_before": due})
-    assert worker.schedule.jobs_at(ONE) == []
-    assert worker.schedule.jobs_at(TWO) == ["a"]
+    assert ONE not in worker.schedule.jobs_by_host()
+    assert worker.schedule.jobs_by_host()[TWO] == {"a"}
     assert few[0] not in [gone for gone, _ in found]
 
 

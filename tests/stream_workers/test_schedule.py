@@ -323,11 +323,12 @@ def test_all_of_a_job_at_a_host_can_be_taken_away() -> None:
     others = [work("other job", job="b"), work("other host", job="a", host=TWO)]
     for each in (*mine, *others):
         under_test.add(each, NOW)
-    assert sorted(under_test.jobs_at(ONE)) == ["a", "b"]
-    assert set(under_test.take_all(ONE, "a")) == set(mine)
-    assert under_test.jobs_at(ONE) == ["b"]
+    assert under_test.jobs_by_host() == {ONE: {"a", "b"}, TWO: {"a"}}
+    unheard = ("https://unheard.test", "a")
+    taken = under_test.take_all([(ONE, "a"), unheard])
+    assert {pair: set(works) for pair, works in taken.items()} == {(ONE, "a"): set(mine), unheard: set()}
+    assert under_test.jobs_by_host() == {ONE: {"b"}, TWO: {"a"}}
     assert set(drain(under_test, NOW + 100)) == set(others)
-    assert under_test.take_all("https://unheard.test", "a") == []
 
 
 def test_whether_others_are_at_a_host() -> None:
