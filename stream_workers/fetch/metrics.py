@@ -209,6 +209,8 @@ class FetchMetrics:
         self._records = RECORDS.make(registry)
         self._bytes = REPO_BYTES.make(registry)
         self._kept = KEPT.make(registry)
+        for result in ("used", "dropped"):
+            self._kept.labels(result)
         self._seconds = REPO_SECONDS.make(registry)
         self._readings = Readings(registry)
         for metric, part in ((IN_FLIGHT, "tasks"), (BEYOND, "beyond_commit"), (FULL, "full")):

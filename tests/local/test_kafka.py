@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
@@ -181,7 +182,15 @@ def consumer(bootstrap: str) -> Consumer:
 
 def commit(bootstrap: str, topic: str, offset: int) -> None:
     reader = consumer(bootstrap)
-    reader.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            reader.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+            break
+        except KafkaException as error:  # the group's coordinator may still be loading
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
     reader.close()
 
 
