@@ -6,6 +6,7 @@ For demos, tests and one machine. It asks nobody for credentials, so it must nev
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sysconfig
 from collections.abc import Mapping
@@ -60,7 +61,9 @@ class EmbeddedS3(EmbeddedServer):
         # What nobody here needs: other protocols' ports, and word to its makers.
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false"]
         command += [f"-master.volumeSizeLimitMB={VOLUME_MB}", "-volume.max=0", "-volume.preStopSeconds=0"]
-        self._process = ChildProcess(self.title, command, self.log)
+        # It would take the user's own AWS credentials for those that its clients have to show.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self._process = ChildProcess(self.title, command, self.log, env=env)
         self._process.start(inherit=[lock])
         await self._process.wait_until(
             lambda: asyncio.to_thread(objects_answer, endpoint_url(ports["s3"])), patience=READY_SECONDS

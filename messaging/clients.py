@@ -97,6 +97,10 @@ def reader(kafka: KafkaSettings) -> Consumer:
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 50,
-            "fetch.message.max.bytes": MESSAGE_BYTES,
+            # Small messages pack well: a fetch is unpacked to many times its size, and waits as a whole. What
+            # is larger than a fetch comes all the same, one batch at a time.
+            "fetch.message.max.bytes": 512 * 1024,
+            "queued.min.messages": 20_000,
+            "queued.max.messages.kbytes": 16 * 1024,
         }
     )

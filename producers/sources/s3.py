@@ -159,7 +159,7 @@ class S3Accounts(AccountSource):
     def _entries(self, found: S3Object) -> Generator[str | None, None, None]:
         name = f"s3://{self._bucket}/{found.key}"
         form = form_of(found.key, name, self._source.format)
-        with io.BufferedReader(_Ranges(self, found), _RANGE_BYTES) as file:
+        with io.BufferedReader(_Ranges(self, found)) as file:
             yield from read_accounts(cast(IO[bytes], file), form, name, self._source.column)
 
     def read_range(self, found: S3Object, begin: int, end: int) -> bytes:
@@ -206,11 +206,12 @@ class S3Accounts(AccountSource):
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a file that can be read and sought in."""
+    """An object as a file that can be read and sought in, a large piece of it at a time."""
 
     def __init__(self, source: S3Accounts, found: S3Object) -> None:
         self._source, self._found = source, found
         self._at = 0
+        self._piece, self._piece_at = b"", 0
 
     def readable(self) -> bool:
         return True
@@ -227,10 +228,15 @@ class _Ranges(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._found.size)
-        if end <= self._at:
+        """From the piece that is there, as far as it goes; else from the next one."""
+        if self._at >= self._found.size:
             return 0
-        read = self._source.read_range(self._found, self._at, end)
+        inside = self._at - self._piece_at
+        if not 0 <= inside < len(self._piece):
+            end = min(self._at + max(len(buffer), _RANGE_BYTES), self._found.size)
+            self._piece = self._source.read_range(self._found, self._at, end)
+            self._piece_at, inside = self._at, 0
+        read = self._piece[inside : inside + len(buffer)]
         buffer[: len(read)] = read
         self._at += len(read)
         return len(read)

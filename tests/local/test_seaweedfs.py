@@ -28,7 +28,11 @@ def client(url: str) -> Iterator[S3Client]:
     made.close()
 
 
-async def test_objects_survive_a_kill_and_a_restart_elsewhere(tmp_path: Path) -> None:
+async def test_objects_survive_a_kill_and_a_restart_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the user's own")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "which it must not ask for")
     server = EmbeddedS3(tmp_path)
     before = await server.start()
     with client(before) as s3:
