@@ -18,6 +18,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka import Producer
 from testcontainers.core.container import DockerContainer
 
 from local.dynamodb import EmbeddedDynamoDB, tables_answer
@@ -51,8 +52,21 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield bootstrap_servers
     else:
         server = EmbeddedKafka(tmp_path_factory.mktemp("kafka"), overrides=TEST_BROKER_SETTINGS)
-        yield asyncio.run(server.start())
+        bootstrap_servers = asyncio.run(server.start())
+        settle_coordinators(bootstrap_servers)
+        yield bootstrap_servers
         asyncio.run(server.stop())
+
+
+def settle_coordinators(bootstrap_servers: str) -> None:
+    """Returns once the broker has made and loaded all partitions of its transaction log.
+
+    A transaction that meets them being made may be lost to its coordinator; what comes first would fail.
+    """
+    for number in range(20):
+        settings = {"bootstrap.servers": bootstrap_servers, "transactional.id": f"settle.{number}"}
+        producer = Producer(settings | {"log_level": 2})
+        producer.init_transactions(60)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import cramjam
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from producers.sources import AccountSource
+from producers.sources.base import LONGEST_CURSOR, Entry, Page
 from tests.producers.deployment import did
 from tests.producers.sources.contract import MANY, PAGE, SourceContract, Stand
 from tests.producers.sources.stand import accounts, reach_of, read, read_some, refusal, source_of
@@ -183,3 +184,30 @@ async def test_the_page_size_may_change_between_two_starts(tmp_path: Path) -> No
     await stand.put(MANY, malformed=5)
     pages = await read_some(stand.source(7), 1)
     assert accounts(pages + await read(stand.source(4).pages(pages[0].cursor))) == MANY
+
+
+class Rambling(AccountSource):
+    """A source whose places take more room than a checkpoint has."""
+
+    @property
+    def name(self) -> str:
+        return "rambling"
+
+    async def _pages(self, after: str | None) -> AsyncGenerator[Page, None]:
+        yield Page([Entry(did(1))], "x" * (LONGEST_CURSOR + 1))
+
+
+async def test_a_place_that_no_checkpoint_has_room_for_is_refused() -> None:
+    assert "65537 characters" in await refusal(Rambling(1))
+    assert Rambling(1).again("x") is None
+
+
+async def test_a_path_that_can_not_be_asked_for_is_named(tmp_path: Path) -> None:
+    for section in ({"type": "file", "path": "x" * 5000}, {"type": "sqlite", "path": "x" * 5000}):
+        assert "can't be opened" in await refusal(source_of(section, reach_of(tmp_path)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that breaks is needed")
+async def test_a_file_that_breaks_while_it_is_read_is_named(tmp_path: Path) -> None:
+    told = await refusal(source_of({"type": "file", "path": "/proc/self/mem"}, reach_of(tmp_path)))
+    assert told == "/proc/self/mem can't be read: Input/output error"

@@ -211,6 +211,25 @@ async def test_refusals_of_the_server_say_what_to_do(
         assert told in await refusal(source_of(section, reach_of(tmp_path, s3=host.url)))
 
 
+async def test_a_server_that_does_not_heed_the_wanted_version_is_noticed(tmp_path: Path) -> None:
+    """Not all that speaks S3's protocol knows If-Match on reads."""
+    listed = (
+        "<ListBucketResult><Contents><Key>one.txt</Key><ETag>&quot;old&quot;</ETag><Size>9</Size></Contents>"
+        "</ListBucketResult>"
+    )
+
+    async def answer(request: web.Request) -> web.Response:
+        if "list-type" in request.query:
+            return web.Response(text=listed, content_type="application/xml")
+        assert request.headers["If-Match"] == '"old"'
+        return web.Response(body=b"did:plc:x", status=206, headers={"ETag": '"new"'})
+
+    async with serving(answer) as host:  # type: ignore[arg-type]
+        section = {"type": "s3", "path": "s3://bucket/one.txt", "region": "eu-west-1"}
+        told = await refusal(source_of(section, reach_of(tmp_path, s3=host.url)))
+        assert told.startswith("s3://bucket/one.txt: the object was replaced")
+
+
 async def test_without_credentials_it_says_where_they_belong(
     stand: S3Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
