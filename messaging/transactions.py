@@ -96,6 +96,9 @@ class TransactionalPublisher:
     def abort(self) -> None:
         """Drops what was published since the last commit."""
         if self._in_transaction:
+            # All of it is with the broker first: an abort that overtakes the adding of a partition to the
+            # transaction is refused as invalid.
+            self._producer.flush(_CALL_TIMEOUT)
             self._call(self._producer.abort_transaction, _CALL_TIMEOUT)
             self._in_transaction = False
             self._metrics.ended("aborted")

@@ -129,15 +129,15 @@ def _arm_worker(victim: Victim, transactions: Transactions) -> None:
 
     publish, poll = Settler._publish, TaskStream.poll
 
-    def armed_publish(
-        settler: Settler, publisher: TransactionalPublisher, work: Any, ending: Any, *more: Any
-    ) -> None:
+    def armed_publish(settler: Settler, work: Any, ending: Any, *more: Any) -> None:
         if isinstance(ending, Fetched) and (records := sum(ending.events.records.values())):
             open_ = {"records in hand": records, "tasks settled": len(settler._settled)}
             victim.reach(
-                Point.BEFORE_PRODUCE, lambda: open_ | transactions.also_open, lambda: flush(publisher)
+                Point.BEFORE_PRODUCE,
+                lambda: open_ | transactions.also_open,
+                lambda: flush(settler._publisher),
             )
-        publish(settler, publisher, work, ending, *more)
+        publish(settler, work, ending, *more)
 
     def watched_poll(stream: TaskStream, timeout: float) -> Any:
         tasks = poll(stream, timeout)
