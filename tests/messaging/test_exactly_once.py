@@ -91,7 +91,8 @@ def waits_for_the_undecided(stage: Scene, predecessor: str) -> None:
     stage.crew.start(1, read_back_patience=0.2)  # far less than it takes: it has to ask again and again
     eventually(lambda: list(stage.members().values()) == [ALL] and not old & set(stage.members()))
     time.sleep(1)
-    assert "holds" not in stage.crew.log(1).read_text()  # given them, and not taken yet
+    said = stage.crew.log(0).read_text() + stage.crew.log(1).read_text()
+    assert "holds" not in stage.crew.log(1).read_text(), said  # given them, and not taken yet
     assert stage.crew.processes[1].poll() is None, "it has to wait, not to give up"
     assert not stage.results()
     if predecessor == "goes on":

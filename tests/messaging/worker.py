@@ -6,7 +6,6 @@ from __future__ import annotations
 import faulthandler
 import heapq
 import logging
-import os
 import random
 import signal
 import sys
@@ -136,7 +135,8 @@ class Stopping:
     def commit_transaction(self, timeout: float) -> None:
         if self._sent > 0:
             self._producer.flush(timeout)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this very thread: if another one took the signal, this one would run on for a moment.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         self._producer.commit_transaction(timeout)
 
 
