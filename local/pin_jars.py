@@ -19,6 +19,7 @@ from local.java import PINS, Jar, MavenRepository, sha256_of
 
 KAFKA = "4.1.1"
 DYNAMODB = "2.6.1"
+UPLOT = "1.6.30"
 SQLITE4JAVA = "1.0.392"
 # Raised together with DYNAMODB: the version of Jetty that it depends on.
 JETTY = "12.0.14"
@@ -33,6 +34,8 @@ ROOTS = {
             "org.slf4j:slf4j-simple:1.7.36",
         ],
     ),
+    # No program, but the chart library of the dashboard, which no small Python package brings.
+    "charts": (f"uPlot {UPLOT}", [f"org.webjars.npm:uplot:{UPLOT}"]),
     # "!" is jgo's for: take none of this one's dependencyManagement (it would bring in JUnit).
     "dynamodb": (
         f"DynamoDB Local {DYNAMODB}",

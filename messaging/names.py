@@ -72,6 +72,26 @@ class Names:
         return f"{self.prefix}hosts"
 
     @property
+    def job_hosts(self) -> str:
+        return f"{self.prefix}job-hosts"
+
+    @property
+    def configs(self) -> str:
+        return f"{self.prefix}configs"
+
+    @property
+    def tokens(self) -> str:
+        return f"{self.prefix}tokens"
+
+    @property
+    def audit(self) -> str:
+        return f"{self.prefix}audit"
+
+    @property
+    def webhooks(self) -> str:
+        return f"{self.prefix}webhooks"
+
+    @property
     def planner_group(self) -> str:
         return f"{self.prefix}planner"
 

@@ -70,7 +70,12 @@ def topics(kafka: KafkaSettings) -> list[Topic]:
         Topic(names.job_status, parts.outcomes, _COMPACTED | large),
         Topic(names.repos, parts.repos, _COMPACTED),
         Topic(names.hosts, parts.dids, _COMPACTED),
+        Topic(names.job_hosts, parts.outcomes, _COMPACTED | large),
         Topic(names.rates, parts.outcomes, {"retention.ms": str(_DAY)}),
+        Topic(names.configs, 1, _COMPACTED | large),
+        Topic(names.tokens, 1, _COMPACTED),
+        Topic(names.audit, 1, {"retention.ms": str(365 * _DAY)}),
+        Topic(names.webhooks, parts.outcomes, _COMPACTED),
     ]
 
 

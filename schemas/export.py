@@ -12,13 +12,15 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from schemas.audit import AuditEntry
 from schemas.backfill import Backfill
+from schemas.configs import StoredConfig
 from schemas.deadletter import DeadLetter
 from schemas.describe import Described, Schema
 from schemas.dids import DidTask
 from schemas.hosts import HostState
 from schemas.job_specs import JobSpec
-from schemas.job_status import JobStatus, Ledger
+from schemas.job_status import JobHost, JobStatus, Ledger
 from schemas.jobs import JobMessage
 from schemas.outcomes import Outcome
 from schemas.plans import PlanCheckpoint
@@ -27,6 +29,8 @@ from schemas.records import RecordEvent, SyncEvent
 from schemas.replays import Replay
 from schemas.repos import RepoState
 from schemas.settings import Settings
+from schemas.tokens import ApiToken
+from schemas.webhooks import Delivery
 
 TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "jobs": ("JobMessage", JobMessage),
@@ -42,7 +46,12 @@ TOPIC_MODELS: dict[str, tuple[str, Any]] = {
     "job-status": ("JobStatus", JobStatus),
     "repos": ("RepoState", RepoState),
     "hosts": ("HostState", HostState),
+    "job-hosts": ("JobHost", JobHost),
     "rates": ("JobRates", JobRates),
+    "configs": ("StoredConfig", StoredConfig),
+    "tokens": ("ApiToken", ApiToken),
+    "audit": ("AuditEntry", AuditEntry),
+    "webhooks": ("Delivery", Delivery),
 }
 """Each topic's value: what it is called, and its type. Names without the deployment's prefix."""
 

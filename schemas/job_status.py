@@ -32,6 +32,10 @@ class Counts(Message):
     bytes: Count = 0
     by_type: dict[str, int] = Field(default_factory=dict)
     """Records by collection."""
+    unavailable_by: dict[str, int] = Field(default_factory=dict)
+    """Accounts that ended unavailable, by reason."""
+    failed_by: dict[str, int] = Field(default_factory=dict)
+    """Accounts that ended failed, by error type."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Records not published, by reason."""
     errors: dict[str, int] = Field(default_factory=dict)
@@ -41,6 +45,49 @@ class Counts(Message):
     def terminal(self) -> int:
         """Accounts that are done with, one way or another."""
         return self.completed + self.skipped + self.unavailable + self.failed + self.cancelled
+
+
+class ErrorSample(Message):
+    """One failed attempt, for people to look at. Secrets in the detail are masked."""
+
+    reason: str
+    detail: str | None = None
+    host: str | None = None
+    did: str | None = None
+    at: Instant
+
+
+class ErrorSummary(Message):
+    """Attempts that failed with one error type. The tracker counts in place."""
+
+    model_config = ConfigDict(frozen=False)
+
+    retryable: Count = 0
+    """Attempts after which another one was to come."""
+    permanent: Count = 0
+    """Attempts that were an account's last."""
+    samples: list[ErrorSample] = Field(default_factory=list)
+    """The latest few, of different reasons where there are."""
+
+
+class HistoryEntry(Message):
+    """Something that happened to a job: a command and what became of it, an end, a beginning."""
+
+    at: Instant
+    event: str
+    detail: str | None = None
+
+
+class JobHost(Message):
+    """Topic `job-hosts`: one host's part in a job, keyed `{job id} {host}` in the job's partition."""
+
+    job_id: str
+    host: str
+    planned: Count = 0
+    """Accounts that resolved to this host; some may have moved since and count elsewhere."""
+    counts: Counts
+    newest_rev: str | None = None
+    """The latest rev of a repository that was fetched from here."""
 
 
 class Ledger(Message):
@@ -92,9 +139,19 @@ class JobStatus(Message):
     totals: Counts = Field(default_factory=Counts)
     hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
+    errors: dict[str, ErrorSummary] = Field(default_factory=dict)
+    """Attempts that failed, by error type."""
+    history: list[HistoryEntry] = Field(default_factory=list)
+    """The latest events, oldest first."""
+    newest_rev: str | None = None
+    """The latest rev of a repository that was fetched."""
     submitted_at: Instant | None = None
     started_at: Instant | None = None
     finished_at: Instant | None = None
+    progressed_at: Instant | None = None
+    """When the last outcome was produced."""
+    stale_since: Instant | None = None
+    """Since when nothing has come though work is due; absent: the job is not stale."""
     updated_at: Instant
 
     @property

@@ -15,5 +15,7 @@ class JobMessage(Message):
 
     action: Literal["start", "cancel", "pause", "resume", "replay"] = "start"
     backfill: dict[str, Any] | None = None
+    force: bool = False
+    """Of `cancel`: the job has ended at once; what is under way still ends by itself."""
     letters: list[str] | None = None
     """Of `replay`: the dead letters of this job that are to be replayed, each as `partition:offset`."""

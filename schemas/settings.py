@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -176,6 +176,52 @@ class RatesSettings(Group):
     )
 
 
+class TrackerSettings(Group):
+    """The tracker."""
+
+    stale_seconds: float = Field(
+        600,
+        gt=0,
+        le=30 * 86_400,
+        description="A job without an outcome for so long, while work is due, is stale.",
+    )
+    history_days: float = Field(
+        30,
+        gt=0,
+        le=3650,
+        description="So long after a job's end its hosts, samples and events are kept; its totals stay.",
+    )
+
+
+class ApiSettings(Group):
+    """The API and the dashboard."""
+
+    host: str = Field("127.0.0.1", description="The address to listen at.")
+    port: int = Field(8080, ge=0, le=65_535, description="The port; 0: any free one.")
+    folders: list[Path] | None = Field(
+        None,
+        description="Folders that documents sent to the API may read from and write to; absent: the folder "
+        "that the API was started in.",
+    )
+    body_bytes: int = Field(2**20, ge=2**10, le=2**22, description="A request's body may have so many bytes.")
+    requests_per_minute: int = Field(
+        600, ge=1, description="Of one token, at each API process; without a token, of one address, a tenth."
+    )
+    proxies: list[str] = Field(
+        default_factory=lambda: ["127.0.0.1"],
+        description="Addresses of reverse proxies whose X-Forwarded-For is believed.",
+    )
+
+
+class AlertSettings(Group):
+    """Where the notifier tells of jobs with `monitoring.alert_on_failure`, beside their own webhooks."""
+
+    webhook_url: str | None = Field(None, description="A URL that is told; absent: the log alone.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Signs what is sent there (HMAC-SHA-256): `whsec_` and base64."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. `SKYFILL_KAFKA__BOOTSTRAP_SERVERS` sets kafka.bootstrap_servers, and so on."""
 
@@ -205,6 +251,9 @@ class Settings(BaseSettings):
     sink: SinkSettings = SinkSettings()
     planner: PlannerSettings = PlannerSettings()
     rates: RatesSettings = RatesSettings()
+    tracker: TrackerSettings = TrackerSettings()
+    api: ApiSettings = ApiSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @property
     def plc_mirror(self) -> Path:
