@@ -105,7 +105,7 @@ def credentials_together(section: HasCredentials) -> None:
         raise ValueError("session_token belongs to an access_key_id and a secret_access_key; give all three")
 
 
-def aws_credentials(section: HasCredentials) -> dict[str, str]:
+def aws_credentials(section: HasCredentials) -> dict[str, Any]:
     """What boto3 takes as a client's or a session's credentials; empty for those of the usual chain.
 
     ConfigError for a reference that can't be revealed.

@@ -66,7 +66,7 @@ class SqliteSource(Section):
     )
 
 
-URL_PATTERN = r"^https?://[^/\s@]+(/[^\s]*)?$"
+URL_PATTERN = r"^https?://[^/\s@]*(/[^\s]*)?$"
 S3_PATH_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$"
 
 
