@@ -18,7 +18,15 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 Entry = RepoOutcome | PlanOutcome | JobEvent
 Event = Literal[
-    "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "noted"
+    "submitted",
+    "paused",
+    "resumed",
+    "cancelled",
+    "rejected",
+    "ignored",
+    "source_failed",
+    "noted",
+    "scheduled",
 ]
 
 
