@@ -34,9 +34,8 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
         (
             [SUBMITTED, plan(3, finished=False), went("a", "completed")],
             (
-                "1 of 3 accounts planned so far is done. Its source is still being read, so there may be "
-                "more "
-                "to come."
+                "1 of 3 accounts planned so far is done. Its source is still being read, so there may "
+                "be more to come."
             ),
         ),
         (
@@ -50,9 +49,8 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
         (
             [SUBMITTED, plan(2), went("a", "completed"), went("b", "retrying", due_at=AT)],
             (
-                "1 of 2 accounts is done. 1 account that failed before is left, and will be tried again, "
-                "the last "
-                "at 2026-01-01 00:00 UTC."
+                "1 of 2 accounts is done. 1 account that failed before is left, and will be tried "
+                "again, the last at 2026-01-01 00:00 UTC."
             ),
         ),
         (
@@ -71,32 +69,31 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
         (
             [SUBMITTED, MOVED],
             (
-                "Its source names no account, so there was nothing to do. It held what is no account of the "
-                "job: "
-                "4 moved."
+                "Its source names no account, so there was nothing to do. It held what is no account "
+                "of the job: 4 moved."
             ),
         ),
         (
             [SUBMITTED, plan(3), went("a", "completed"), went("b", "skipped"), went("c", "unavailable")],
             (
-                "All of its 3 accounts are done. 1 completed, 1 skipped and 1 unavailable. Unavailable "
-                "means that "
-                "there is nothing to fetch: 1 RepoTakendown."
+                "All of its 3 accounts are done. 1 completed, 1 skipped and 1 unavailable. "
+                "Unavailable means that there is nothing to fetch: 1 RepoTakendown."
             ),
         ),
         (
             [SUBMITTED, plan(3), went("a", "completed"), went("b", "failed"), went("c", "failed", **LOST)],
             (
                 "2 of 3 accounts failed (1 network_error and 1 timeout_error); the latest failure was "
-                "HostTimeout "
-                "at https://two.test. 1 completed and 2 failed. The failed ones can be tried again."
+                "HostTimeout at https://two.test. 1 completed and 2 failed. The failed ones can be "
+                "tried again."
             ),
         ),
         (
             [SUBMITTED, plan(1), went("a", "failed")],
             (
                 "1 of 1 account failed (1 network_error); the latest failure was HostUnreachable at "
-                "https://one.test. Not one succeeded; once the cause is mended, they can be tried again."
+                "https://one.test. Not one succeeded; once the cause is mended, they can be tried "
+                "again."
             ),
         ),
         (
@@ -106,9 +103,8 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
         (
             [SUBMITTED, plan(1, finished=False), event("source_failed", "the relay went away"), plan(1)],
             (
-                "Its source could not be read to the end: the relay went away. Of 1 account planned before "
-                "that, 1 "
-                "are still to be done."
+                "Its source could not be read to the end: the relay went away. Of 1 account planned "
+                "before that, 1 are still to be done."
             ),
         ),
         (
@@ -120,9 +116,8 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
                 went("b", "completed"),
             ],
             (
-                "Its source failed half-way: the relay went away. That was after 2 accounts were planned; "
-                "those "
-                "were fetched. 2 completed."
+                "Its source failed half-way: the relay went away. That was after 2 accounts were "
+                "planned; those were fetched. 2 completed."
             ),
         ),
         ([event("rejected", "no `storage`")], "It was refused: no `storage`."),
