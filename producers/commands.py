@@ -99,6 +99,8 @@ def judge(
         return job.refused(f"not a command: {_first_errors(error)}")
     if message.action == "replay":
         return job.replayed(message.letters or [])
+    if message.action == "cancel":
+        return job.cancelled(force=message.force)
     if message.action != "start":
         return job.turned(message.action)
     if message.backfill is None:
@@ -122,6 +124,8 @@ class _Job:
 
     def started(self, backfill: Backfill) -> Verdict:
         if self.known is not None:
+            if self.known.spec is not None and self.known.spec.state == "cancelled":
+                return self.refused("the job was cancelled, which is final; start it under another id")
             if self.known.spec is not None and self.known.spec.backfill == backfill:
                 return self._ignored("this job was started before, with the same document")
             return self.refused("this job id is taken by another document; choose another one")
@@ -131,11 +135,11 @@ class _Job:
         return Verdict(self.job_id, self._event("submitted", name=backfill.name), spec=spec)
 
     def turned(self, action: str) -> Verdict:
-        """Pause, resume or cancel."""
+        """Pause or resume."""
         if self.known is None or self.known.spec is None:
             return self.refused(f"there is no job to {action}")
         spec = self.known.spec
-        wanted: JobState = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[action]  # type: ignore[assignment]
+        wanted: JobState = {"pause": "paused", "resume": "active"}[action]  # type: ignore[assignment]
         if spec.state == wanted:
             return self._ignored(f"the job is {wanted} already")
         if spec.state == "cancelled":
@@ -145,8 +149,25 @@ class _Job:
         turned = spec.model_copy(update={"state": wanted})
         if wanted == "active":
             return Verdict(self.job_id, self._event("resumed"), spec=turned)
-        if wanted == "paused":
-            return Verdict(self.job_id, self._event("paused"), spec=turned)
+        return Verdict(self.job_id, self._event("paused"), spec=turned)
+
+    def cancelled(self, *, force: bool) -> Verdict:
+        """The plan is finished as it is. With `force` the job has ended, whatever is still under way.
+
+        That may also be said of a job that was cancelled before and has not come to its end.
+        """
+        if self.known is None or self.known.spec is None:
+            return self.refused("there is no job to cancel")
+        spec = self.known.spec
+        again = spec.state == "cancelled"
+        if again and (self.known.final or not force):
+            return self._ignored("the job is cancelled already")
+        if self.known.final:
+            return self.refused("the job has ended; can't cancel it")
+        event = self._event("cancelled").model_copy(update={"forced": force})
+        if again:
+            return Verdict(self.job_id, event)
+        turned = spec.model_copy(update={"state": "cancelled"})
         finished = self.known.checkpoint.model_copy(update={"finished": True})
         plan = PlanOutcome(
             job_id=self.job_id,
@@ -155,7 +176,7 @@ class _Job:
             left_out=finished.left_out,
             finished=True,
         )
-        return Verdict(self.job_id, self._event("cancelled"), turned, finished, plan)
+        return Verdict(self.job_id, event, turned, finished, plan)
 
     def replayed(self, letters: Sequence[str]) -> Verdict:
         """Letters of a job that was started and not cancelled. Each of them is judged where it is read."""

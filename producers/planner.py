@@ -214,6 +214,9 @@ class Planner:
         for job_id in judged:
             if self._jobs.checkpoint(job_id).finished:
                 self._drop(job_id)
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state == "cancelled":  # nobody is looked up for it any more
+                self._runner.run(self._replaying.drop(job_id))
 
     def _commit_commands(self, position: int) -> None:
         """Commits what was published, and that all commands before `position` are followed."""

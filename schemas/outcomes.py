@@ -99,6 +99,8 @@ class JobEvent(Message):
     """Of `replayed`: hosts given up whose accounts are still being gathered for their replay."""
     letters: Count | None = None
     """Of `replayed`: dead letters that were accepted."""
+    forced: bool = False
+    """Of `cancelled`: the job has ended at once; what is under way still ends by itself."""
     refused: dict[str, list[str]] | None = None
     """Dead letters that are not replayed, by the reason why."""
     at: Instant

@@ -3,7 +3,8 @@
     python -m tests.producers.doomed settings.json POINT
 
 POINT is `never`, or `{moment}:{signal}:{chunk}` with the moments `tasks` (some of the chunk's tasks are
-published, its checkpoint is not), `commit` (all is published and not committed) and `after` (committed).
+published, its checkpoint is not), `commit` (all is published and not committed) and `after` (committed), or
+`cancel` and `cancelled`: right before and after the commit by which a job is cancelled.
 Accounts are resolved by a book in memory, or over the network where private hosts are allowed.
 """
 
@@ -40,6 +41,7 @@ class Doomed:
         self._signal, _, chunk = rest.partition(":")
         self._chunk = int(chunk or 0)
         self._chunks = self._tasks = 0
+        self._cancels = False
 
     def open(self) -> None:
         self._inner.open()
@@ -50,20 +52,25 @@ class Doomed:
             self._tasks += 1
             if self._tasks == TASKS_BEFORE_THE_END:
                 self._reach("tasks")
+        self._cancels |= topic == self._names.job_specs and b'"state":"cancelled"' in (value or b"")
         self._inner.publish(topic, key, value)
 
     def commit(self, offsets: Sequence[TopicPartition] = (), consumer: Consumer | None = None) -> None:
         if self._tasks:
             self._reach("commit")
+        if self._cancels:
+            self._reach("cancel")
         self._inner.commit(offsets, consumer)
         if self._tasks:
             self._reach("after")
-        self._tasks = 0
+        if self._cancels:
+            self._reach("cancelled")
+        self._tasks, self._cancels = 0, False
 
     def _reach(self, moment: str) -> None:
-        if moment == self._moment and self._chunks == self._chunk:
+        if moment == self._moment and self._chunk in (0, self._chunks):
             self._chunk = -1
-            if moment != "after":
+            if moment not in ("after", "cancelled"):
                 self._inner._producer.flush(10)  # the broker has it all: only the transaction keeps it unseen
             os.kill(os.getpid(), signal.Signals[self._signal])
 
