@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from messaging.clients import MESSAGE_BYTES
 from messaging.names import Names
 from producers.chunk import LONGEST_DETAIL, Publication, shortened
+from producers.schedules import SUFFIX_LENGTH, outlook
 from schemas.backfill import Backfill
 from schemas.deadletter import DeadLetter, LetterId
 from schemas.document import parse_document
@@ -41,6 +42,8 @@ class Known:
     checkpoint: PlanCheckpoint
     final: bool = False
     """Whether the tracker has ended the job."""
+    going: str | None = None
+    """Of a schedule: its run that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,11 @@ class _Job:
         spec = JobSpec(job_id=self.job_id, backfill=backfill, submitted_at=self.now)
         if len(spec.encode()) > _LONGEST_SPEC:
             return self.refused("the document is too large for a message; put its accounts into a file")
+        if backfill.schedule is not None and len(self.job_id) > LONGEST_JOB_ID - SUFFIX_LENGTH:
+            return self.refused(
+                f"the ids of a schedule's runs are {SUFFIX_LENGTH} characters longer than its own, which may "
+                f"have {LONGEST_JOB_ID - SUFFIX_LENGTH} at the most"
+            )
         return Verdict(self.job_id, self._event("submitted", name=backfill.name), spec=spec)
 
     def turned(self, action: str) -> Verdict:
@@ -147,9 +155,8 @@ class _Job:
         if self.known.final:
             return self.refused(f"the job has ended; can't {action} it")
         turned = spec.model_copy(update={"state": wanted})
-        if wanted == "active":
-            return Verdict(self.job_id, self._event("resumed"), spec=turned)
-        return Verdict(self.job_id, self._event("paused"), spec=turned)
+        event = "resumed" if wanted == "active" else "paused"
+        return Verdict(self.job_id, self._event(event, outlook(turned, self.known, self.now)), turned)
 
     def cancelled(self, *, force: bool) -> Verdict:
         """The plan is finished as it is. With `force` the job has ended, whatever is still under way.
@@ -164,10 +171,11 @@ class _Job:
             return self._ignored("the job is cancelled already")
         if self.known.final:
             return self.refused("the job has ended; can't cancel it")
-        event = self._event("cancelled").model_copy(update={"forced": force})
+        turned = spec.model_copy(update={"state": "cancelled"})
+        event = self._event("cancelled", outlook(turned, self.known, self.now))
+        event = event.model_copy(update={"forced": force})
         if again:
             return Verdict(self.job_id, event)
-        turned = spec.model_copy(update={"state": "cancelled"})
         finished = self.known.checkpoint.model_copy(update={"finished": True})
         plan = PlanOutcome(
             job_id=self.job_id,
@@ -184,6 +192,8 @@ class _Job:
             return self.refused("there is no job to replay dead letters of")
         if self.known.spec.state == "cancelled":
             return self.refused("the job was cancelled, which is final; start another one for its accounts")
+        if self.known.spec.backfill.schedule is not None:
+            return self.refused("a schedule fetches nothing itself; replay the dead letters of its runs")
         if not 0 < len(letters) <= MOST_LETTERS:
             return self.refused(f"a replay names 1 to {MOST_LETTERS} `letters`, not {len(letters)}")
         try:

@@ -74,7 +74,8 @@ class PlanOutcome(Message):
 
 
 class JobEvent(Message):
-    """What the planner made of a command, or of a source that failed or that it read only in part."""
+    """What the planner made of a command, of a source that failed or that it read only in part, or of a
+    schedule: `scheduled`, with a detail that names its next run and its last."""
 
     kind: Literal["job"] = "job"
     job_id: str
@@ -88,6 +89,7 @@ class JobEvent(Message):
         "source_failed",
         "noted",
         "replayed",
+        "scheduled",
     ]
     name: str | None = None
     detail: str | None = None

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 ACCOUNTS = [did(n) for n in range(40)]
 
 
-def begin(deployment: Deployment, folder: Path, point: str) -> subprocess.Popen[bytes]:
+def begin(deployment: Deployment, folder: Path, *point: str) -> subprocess.Popen[bytes]:
     settings = folder / "settings.json"
     settings.write_text(deployment.settings.model_dump_json())
-    command = [sys.executable, "-m", "tests.producers.doomed", str(settings), point]
+    command = [sys.executable, "-m", "tests.producers.doomed", str(settings), *point]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
