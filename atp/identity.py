@@ -11,6 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -94,7 +95,7 @@ class Resolver:
         self._backoff = backoff or Backoff()
         self._cache = _Cache(cache_size, ttl, clock)
         self._slots = asyncio.Semaphore(concurrency)
-        self._flights: dict[tuple[str, bool], asyncio.Task[Identity]] = {}
+        self._flights: dict[tuple[str, bool], _Flight] = {}
 
     async def resolve(self, did_or_handle: str, *, fresh: bool = False) -> Identity:
         """The account of a DID or handle. ``fresh`` passes cache and mirror, and renews the cache.
@@ -115,10 +116,16 @@ class Resolver:
         flight = self._flights.get((name, fresh))
         self._tell("request" if flight is None else "shared")
         if flight is None:
-            flight = asyncio.create_task(self._resolve(name, fresh))
-            self._flights[name, fresh] = flight
-            flight.add_done_callback(lambda done: self._land((name, fresh), done))
-        return await asyncio.shield(flight)  # whoever gives up waiting leaves it to the others
+            flight = self._flights[name, fresh] = _Flight(asyncio.create_task(self._resolve(name, fresh)))
+            flight.work.add_done_callback(lambda done: self._land((name, fresh), done))
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.work)  # whoever gives up waiting leaves it to the others
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.work.done():
+                self._flights.pop((name, fresh), None)  # who comes now may not join what is broken off
+                flight.work.cancel()
 
     def known(self, names: Collection[str]) -> dict[str, Identity]:
         """Those of these DIDs and handles (in lower case) that can be told without asking anybody."""
@@ -136,7 +143,8 @@ class Resolver:
         return found
 
     def _land(self, flight: tuple[str, bool], done: asyncio.Task[Identity]) -> None:
-        del self._flights[flight]
+        if (known := self._flights.get(flight)) is not None and known.work is done:
+            del self._flights[flight]
         if not done.cancelled():
             done.exception()  # seen, even if nobody waits for it any more
 
@@ -256,6 +264,14 @@ def _handle(document: Mapping[str, Any]) -> str | None:
             handle = name.removeprefix("at://").lower()
             return handle if syntax.is_handle(handle) else None
     return None
+
+
+@dataclass
+class _Flight:
+    """An account that is being asked for, and how many wait for it; without any it is broken off."""
+
+    work: asyncio.Task[Identity]
+    waiting: int = 0
 
 
 class _Cache:

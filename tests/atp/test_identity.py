@@ -348,6 +348,22 @@ async def test_who_asks_at_the_same_time_shares_one_request(directory: Directory
     assert len(directory.requests) == 1
 
 
+async def test_what_nobody_waits_for_any_more_is_broken_off(directory: Directory) -> None:
+    directory.open.clear()
+    async with Client() as client:
+        resolving = resolver(directory, client)
+        asking = [asyncio.create_task(resolving.resolve(DID)) for _ in range(2)]
+        await directory.arrived.acquire()
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        later = asyncio.create_task(resolving.resolve(DID))  # does not join what is being broken off
+        await directory.arrived.acquire()
+        directory.open.set()
+        assert await later == ALICE
+    assert len(directory.requests) == 2
+
+
 async def test_fresh_does_not_share_a_request_that_is_already_under_way(directory: Directory) -> None:
     directory.open.clear()
     async with Client() as client:
