@@ -5,7 +5,6 @@ Nothing that arrives can do harm: what can't be followed is kept as a dead lette
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +20,13 @@ from schemas.deadletter import DeadLetter, LetterId
 from schemas.document import parse_document
 from schemas.errors import ConfigError
 from schemas.job_specs import JobSpec, JobState
-from schemas.jobs import MOST_LETTERS, JobMessage
+from schemas.jobs import LONGEST_JOB_ID, MOST_LETTERS, JobMessage
+from schemas.jobs import is_job_id as is_job_id
 from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome
 from schemas.plans import PlanCheckpoint
 from schemas.secrets import masked_json
-from schemas.section import NAME_PATTERN
 
-LONGEST_JOB_ID = 200
 _LONGEST_SPEC = MESSAGE_BYTES - 64 * 1024
 _LONGEST_PAYLOAD = 256 * 1024
 """Characters; JSON may write each with six bytes, and the dead letter has to fit into a message."""
@@ -72,11 +70,6 @@ class Verdict:
 def job_id_of(key: str, offset: int) -> str:
     """The job that a message is about: its key, or `job-{offset}` where that is absent or unusable."""
     return key if is_job_id(key) else f"job-{offset}"
-
-
-def is_job_id(text: str) -> bool:
-    """Whether a text may name a job: it becomes part of paths, of URLs and of terminals' lines."""
-    return len(text) <= LONGEST_JOB_ID and re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def judge(

@@ -131,7 +131,8 @@ class Settler:
                     self._host_letter(publisher, task, ending)
             case Retry():
                 due = self._now() + timedelta(seconds=ending.delay)
-                self._outcome(publisher, self._of_failure(task, "retrying", ending))
+                retrying = self._of_failure(task, "retrying", ending)
+                self._outcome(publisher, retrying.model_copy(update={"due_at": due}))
                 self._requeue(
                     publisher,
                     task.model_copy(
