@@ -45,6 +45,7 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
         processes.notifier,
         processes.rates,
         processes.lag_exporter,
+        processes.api,
         processes.network,
     ],
 }

@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `notifier`, `rates`, `sink`, `lag-exporter`, `network`: processes.
+"""`skyfill producer`, `worker`, `tracker`, `sink`, `rates`, `notifier`, `lag-exporter`, `api`, `network`.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -83,6 +83,13 @@ def rates() -> None:
     from stream_workers.rates.main import run_rates
 
     run_rates(_begin())
+
+
+def api() -> None:
+    """Serve the API and the dashboard: start, watch and turn jobs without touching Kafka."""
+    from api.main import run_api
+
+    run_api(_begin(), stop_on_signals())
 
 
 @sink.command("parquet")
