@@ -42,8 +42,10 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
         processes.producer,
         processes.worker,
         processes.tracker,
+        processes.notifier,
         processes.rates,
         processes.lag_exporter,
+        processes.api,
         processes.network,
     ],
 }

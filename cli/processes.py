@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `lag-exporter`, `network`: one process each.
+"""`skyfill producer`, `worker`, `tracker`, `sink`, `rates`, `notifier`, `lag-exporter`, `api`, `network`.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -59,6 +59,15 @@ def tracker(slot: Slot = None) -> None:
         run_tracker(settings.model_copy(update={"worker_slot": own}), stop_on_signals())
 
 
+def notifier(slot: Slot = None) -> None:
+    """Tell webhooks of jobs that ended or stand still, and log alerts. Several share the jobs."""
+    from stream_workers.notifier.main import run_notifier
+
+    settings = _begin(slot)
+    with held_slot(settings.data_dir, "notifier", settings.worker_slot) as own:
+        run_notifier(settings.model_copy(update={"worker_slot": own}), stop_on_signals())
+
+
 def lag_exporter(
     every: Annotated[float, typer.Option(min=0.5, max=300, help="Seconds between two looks.")] = 5.0,
 ) -> None:
@@ -74,6 +83,13 @@ def rates() -> None:
     from stream_workers.rates.main import run_rates
 
     run_rates(_begin())
+
+
+def api() -> None:
+    """Serve the API and the dashboard: start, watch and turn jobs without touching Kafka."""
+    from api.main import run_api
+
+    run_api(_begin(), stop_on_signals())
 
 
 @sink.command("parquet")

@@ -12,16 +12,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from atp.xrpc import Client
 from messaging.clients import transactional_producer
 from messaging.crash import end_process
+from messaging.groups import groups_at_work
 from messaging.instruments import ProducerMetrics
 from messaging.membership import Membership
 from messaging.names import Names
@@ -51,6 +53,7 @@ _IDLE_SECONDS = 0.25
 _TURN_SECONDS = 0.5
 """How long one job's chunk is waited for before commands and other jobs have their turn."""
 _TRIM_SECONDS = 60.0
+_ASK_SECONDS = 5.0
 _log = logging.getLogger("skyfill.planner")
 
 
@@ -112,6 +115,7 @@ class Planner:
         self._position: int | None = None  # of `jobs`, while it is held
         self._read_all = False
         self._publisher: TransactionalPublisher | None = None
+        self._admin = admin
         self._trimmer = TaskTrimmer(admin, self._names, settings.kafka.partitions.dids)
         self._trim_at = monotonic() + _TRIM_SECONDS
         self._metrics = metrics or PlannerMetrics()
@@ -248,8 +252,11 @@ class Planner:
         )
 
     def _alert(self, ended: Sequence[JobStatus]) -> None:
+        """Tells loudly of jobs that did not end well, unless a notifier is there to do so."""
         for status in ended:
-            if status.status != "complete" and self._jobs.wants_alert(status.job_id):
+            if status.status == "complete" or not self._jobs.wants_alert(status.job_id):
+                continue
+            if not self._notified():
                 _log.error(
                     "ALERT job %s ended as %s: %d of %d accounts failed",
                     status.job_id,
@@ -272,6 +279,12 @@ class Planner:
             self._publisher.commit()
             self._jobs.take([taken.run] if taken.run else [], [taken.checkpoint])
             _log.info("schedule %s: %s", spec.job_id, taken.told.detail)
+
+    def _notified(self) -> bool:
+        try:
+            return bool(groups_at_work(self._admin, [self._names.notifier_group], patience=_ASK_SECONDS))
+        except (KafkaException, FutureTimeout):
+            return False  # an alert that comes twice is better than none
 
     def _next_job(self) -> JobSpec | None:
         """Of the jobs that may be planned on now, the one whose last turn lies farthest back."""

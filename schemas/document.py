@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -203,3 +203,26 @@ def _kind(value: object) -> str:
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     return "plain text" if isinstance(value, str) else repr(value)
+
+
+class Mistake(NamedTuple):
+    """One line of a ConfigError about a document, taken apart."""
+
+    line: int | None
+    key: str | None
+    message: str
+
+
+def mistakes_of(error: ConfigError, *, name: str = "document") -> list[Mistake]:
+    """Each mistake by itself, of an error that `load_document` or `parse_document` raised under this name."""
+    form = re.compile(
+        rf"(?:{re.escape(name)}(?::(\d+))?(?::\d+)?: )?(?:({_ROOT}[^\s:]*|\S+): )?(.*)", re.DOTALL
+    )
+    found: list[Mistake] = []
+    for text in str(error).split("\n"):
+        parts = form.fullmatch(text)
+        assert parts is not None  # the last part takes anything
+        line, key, message = parts.groups()
+        if message:
+            found.append(Mistake(int(line) if line else None, key, message))
+    return found
