@@ -17,9 +17,10 @@ from urllib.parse import unquote
 
 from atp import keys, syntax
 from atp.handles import DnsTxt, TxtLookup, lookup_handle
+from atp.limiter import HostLimiter
 from atp.net import canonical_origin
 from atp.retry import Backoff
-from atp.xrpc import Client
+from atp.xrpc import Answer, Client
 from schemas.errors import (
     HandleMismatch,
     IdentifierInvalid,
@@ -33,6 +34,7 @@ from schemas.errors import (
 __all__ = ["Identity", "Mirror", "Observer", "Resolver", "canonical_origin", "parse_document"]
 
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
+_AS_FAST_AS_IT_ALLOWS = float("inf")
 _WEB = re.compile(r"did:web:([a-zA-Z0-9.-]+)(%3A[0-9]{1,5})?")
 
 
@@ -65,7 +67,8 @@ class Observer(Protocol):
 class Resolver:
     """Resolves accounts, many at once, each only once at a time.
 
-    A ``mirror`` answers for the directory what it knows, in this thread: some 20 us a DID.
+    A ``mirror`` answers for the directory what it knows, in this thread: some 20 us a DID. The directory is
+    asked as fast as it allows: what it advertises and its refusals are the ``limiter``'s to heed.
 
     ``plc_url`` and ``handle_host`` (an XRPC host to ask for handles, instead of DNS and web) are the
     operator's settings and trusted. ``ttl`` in seconds; ``clock`` is monotonic, in seconds.
@@ -84,6 +87,7 @@ class Resolver:
         ttl: float = 3600.0,
         txt: TxtLookup | None = None,
         backoff: Backoff | None = None,
+        limiter: HostLimiter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -93,6 +97,7 @@ class Resolver:
         self._observer = observer
         self._txt = txt or DnsTxt()
         self._backoff = backoff or Backoff()
+        self._limiter = limiter or HostLimiter(time.time)
         self._cache = _Cache(cache_size, ttl, clock)
         self._slots = asyncio.Semaphore(concurrency)
         self._flights: dict[tuple[str, bool], _Flight] = {}
@@ -216,7 +221,7 @@ class Resolver:
 
     async def _fetch(self, did: str, url: str, trusted: bool) -> Mapping[str, Any]:
         try:
-            answer = await self._client.get_json(url, trusted=trusted)
+            answer = await (self._ask_directory(url) if trusted else self._client.get_json(url))
         except UnexpectedResponse as error:
             if error.status == 404:
                 raise IdentityNotFound(f"there is no {did}") from error
@@ -228,6 +233,12 @@ class Resolver:
         if not isinstance(answer.body, dict):
             raise IdentityIncomplete(f"the document of {did} is not a JSON object")
         return answer.body
+
+    async def _ask_directory(self, url: str) -> Answer:
+        async with self._limiter.turn("plc", "", _AS_FAST_AS_IT_ALLOWS) as turn:
+            answer = await self._client.get_json(url, trusted=True)
+            turn.answered(answer.headers)
+            return answer
 
 
 def parse_document(did: str, document: Mapping[str, Any], *, allow_private: bool = False) -> Identity:

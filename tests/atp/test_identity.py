@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from atp.identity import Identity, Resolver
+from atp.limiter import HostLimiter
 from atp.retry import Backoff
 from atp.xrpc import Client
 from schemas.errors import (
@@ -79,11 +80,22 @@ async def at_once(seconds: float) -> None:
     """Sleep for no time."""
 
 
+def impatient() -> HostLimiter:
+    """A limiter whose pauses are over at once."""
+    now = 1_800_000_000.0
+
+    async def skip(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+
+    return HostLimiter(lambda: now, skip)
+
+
 def resolver(directory: Host, client: Client | None = None, **more: Any) -> Resolver:
     client = client or Client(resolver=Names({}))
-    return Resolver(
-        client, plc_url=directory.url, **{"txt": no_txt, "backoff": Backoff(sleep=at_once), **more}
-    )
+    usual = {"txt": no_txt, "backoff": Backoff(sleep=at_once), "limiter": impatient()}
+    return Resolver(client, plc_url=directory.url, **{**usual, **more})
 
 
 # did:plc
