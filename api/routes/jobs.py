@@ -15,8 +15,8 @@ from api.paging import Cursor, Limit, cursor_of, read_cursor
 from api.problems import Problem, described
 from api.services import Services, services_of
 from api.views import JobList, JobView, largest_first, summary_of, view_of
-from producers.commands import LONGEST_JOB_ID
 from schemas.job_status import Status
+from schemas.jobs import LONGEST_JOB_ID
 from schemas.section import NAME_PATTERN
 
 router = APIRouter(prefix="/api/backfill", tags=["jobs"])
