@@ -78,7 +78,7 @@ async def retry_job(request: Request, job_id: JobId, services: Serving, _caller:
     request.state.subject = job_id
     job = known_job(services, job_id)
     ids = _ids(await read_json(request, services.settings.api.body_bytes))
-    if job.status.status == "cancelled":
+    if _is_cancelled(job):
         raise _conflict(f"job {job_id} was cancelled, which is final; start another one for its accounts")
     replays, letters = services.boards.replays.items, services.letters
     if ids is None:
@@ -106,12 +106,12 @@ async def _turn(request: Request, services: Services, job_id: str, command: JobM
 def _why_not(job: Job, action: str, force: bool) -> str | None:
     """Why the planner would not follow such a command, as far as that can be known here."""
     status, job_id = job.status.status, job.status.job_id
-    if status == "cancelled":
-        # Its accounts may still be draining: with force, they are not waited for any more.
-        draining = job.status.outstanding > 0 and job.status.finished_at is None
-        if action == "cancel" and force and draining:
-            return None
-        return f"job {job_id} was cancelled, which is final"
+    if _is_cancelled(job):
+        # While its accounts still end one by one, force ends the job at once.
+        going = not job.status.final
+        return (
+            None if action == "cancel" and force and going else f"job {job_id} was cancelled, which is final"
+        )
     if job.status.final:
         return f"job {job_id} has ended ({status})"
     if action == "pause" and status == "paused":
@@ -119,6 +119,10 @@ def _why_not(job: Job, action: str, force: bool) -> str | None:
     if action == "resume" and status in ("queued", "processing"):
         return f"job {job_id} is not paused"
     return None
+
+
+def _is_cancelled(job: Job) -> bool:
+    return job.status.status == "cancelled" or job.status.cancelled_at is not None
 
 
 def _ids(said: Any) -> list[LetterId] | None:

@@ -24,8 +24,8 @@ _LONGEST_SECONDS = 3600.0
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`status`: the job as JSON (as `GET …/status/{job_id}` has it), at once and on each "
-        "change, at most twice a second. `entry`: something that has happened to it. `end`: it has ended, and "
-        "the stream with it. Comments in between keep the connection.",
+        "change, at most twice a second. `entry`: something that has happened to it. `end`: it has "
+        "ended, and the stream with it. Comments in between keep the connection.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
