@@ -19,6 +19,8 @@ from api.limits import Taken
 from api.problems import Problem
 from api.services import Services, services_of
 from messaging.token_book import find_token, token_id_of
+from schemas.describe import did_you_mean
+from schemas.document import Mistake
 from schemas.tokens import ROLES, ApiToken, Role
 
 COOKIE = "skyfill_token"
@@ -54,6 +56,7 @@ async def caller(
 ) -> Caller:
     """The caller, whose role is at least the one that the endpoint names. Raises Problem."""
     found = await authenticate(request, services)
+    _require_known_parameters(request)
     [role] = scopes.scopes
     if not found.may(role):  # type: ignore[arg-type]
         raise Problem(
@@ -95,6 +98,23 @@ async def authenticate(request: Request, services: Services) -> Caller:
             "a token in a cookie changes things from this server's own pages alone; send it as a header",
         )
     return found
+
+
+def _require_known_parameters(request: Request) -> None:
+    """A misspelt parameter would silently be without effect. Raises Problem."""
+    route = request.scope.get("route")
+    item = request.app.openapi()["paths"].get(getattr(route, "path", None), {})
+    operation = item.get(request.method.lower())
+    if operation is None:
+        return
+    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    unknown = [
+        Mistake(None, name[:100], f"there is no such parameter; {did_you_mean(name[:100], known)}")
+        for name in request.query_params
+        if name not in known
+    ]
+    if unknown:
+        raise Problem(422, "invalid-parameters", unknown[0].message, errors=unknown)
 
 
 def _presented(request: Request) -> tuple[str, Literal["header", "cookie"]] | None:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from messaging import clients
-from messaging.polling import Delivered, Polled, poll
+from messaging.polling import PASSING, Delivered, Polled, poll
 from messaging.topics import check_topics, end_offsets, topics
 from schemas.errors import DeploymentError
 from schemas.settings import KafkaSettings
@@ -27,6 +27,7 @@ Place = tuple[str, int]
 _AT_ONCE = 1000
 _POLL_SECONDS = 0.1
 _ASK_SECONDS = 4.0
+_AGAIN_SECONDS = 0.1
 _START_SECONDS = 120.0
 _log = logging.getLogger("skyfill.follower")
 
@@ -201,12 +202,21 @@ class Follower:
         if before is not None:
             await asyncio.wait([before])
         self._asking, self._next = self._next, None
+        until = self._loop.time() + _ASK_SECONDS
+        while True:
+            try:
+                return await self._ask()
+            except KafkaException as error:
+                if error.args[0].code() not in PASSING or self._loop.time() > until:
+                    raise DeploymentError(f"the broker does not answer: {error.args[0].str()}") from error
+            # A client goes on asking by the leader's epoch that it knows, minutes after there is a new one.
+            await asyncio.sleep(_AGAIN_SECONDS)
+            self._admin = clients.admin(self._kafka)
+
+    async def _ask(self) -> dict[Place, int]:
         request = {TopicPartition(topic, p): OffsetSpec.latest() for topic, p in self._positions}
-        try:
-            futures = self._admin.list_offsets(
-                request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_ASK_SECONDS
-            )
-            found = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
-        except KafkaException as error:
-            raise DeploymentError(f"the broker does not answer: {error.args[0].str()}") from error
+        futures = self._admin.list_offsets(
+            request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_ASK_SECONDS
+        )
+        found = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
         return {(at.topic, at.partition): result.offset for at, result in zip(futures, found, strict=True)}
