@@ -19,6 +19,9 @@ from schemas.document import Mistake, load_document, mistakes_of, parse_document
 from schemas.errors import ConfigError
 
 _NAME = "document"
+_ENDPOINT = (
+    "documents sent to the API go to AWS, or where the setting s3.endpoint_url says; leave this key out"
+)
 _NAMES_CONFIG = re.compile(r"""(?m)^\s*["'{]*\s*["']?config["']?\s*:""")
 """Of a text without it, no more need be read to know that it names no stored config."""
 
@@ -60,10 +63,12 @@ def folders_of(folders: Sequence[Path] | None) -> list[Path]:
     return [folder.expanduser().resolve() for folder in folders or [Path.cwd()]]
 
 
-def confined(backfill: Backfill, folders: Sequence[Path]) -> Backfill:
+def confined(backfill: Backfill, folders: Sequence[Path], endpoint_url: str | None = None) -> Backfill:
     """The document with all its paths resolved, relative ones from the first of `folders`.
 
-    Raises DocumentRefused for a path that leads out of all of them, also by way of a link.
+    Raises DocumentRefused for a path that leads out of all of them, also by way of a link; and for an S3
+    endpoint other than `endpoint_url`, that of the settings: credentials that a document names by reference
+    go there, and whoever names both could have any variable of the process sent wherever he likes.
     """
     data = backfill.model_dump(mode="json")
     places = [("source", data["source"])]
@@ -88,6 +93,8 @@ def confined(backfill: Backfill, folders: Sequence[Path]) -> Backfill:
                     "(the setting api.folders)",
                 )
             )
+    if data["source"].get("endpoint_url") not in (None, endpoint_url):
+        mistakes.append(Mistake(None, "backfill.source.endpoint_url", _ENDPOINT))
     if mistakes:
         raise DocumentRefused(mistakes)
     return Backfill.model_validate(data)

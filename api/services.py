@@ -13,6 +13,7 @@ from fastapi import Request
 
 from api.audit import Audit
 from api.boards import Boards
+from api.documents import confined
 from api.lag import LagLook
 from api.letters import Letters
 from api.limits import RequestLimits
@@ -21,6 +22,7 @@ from api.streams import Streams
 from api.webjars import WebJar
 from messaging.names import Names
 from messaging.publisher import Publisher
+from schemas.backfill import Backfill
 from schemas.errors import DeploymentError
 from schemas.jobs import JobMessage
 from schemas.settings import Settings
@@ -59,6 +61,10 @@ class Services:
     def names(self) -> Names:
         """Names on the broker."""
         return self.boards.names
+
+    def confined(self, backfill: Backfill) -> Backfill:
+        """See api.documents."""
+        return confined(backfill, self.folders, self.settings.s3.endpoint_url)
 
     def knows(self, token: ApiToken) -> bool:
         """Whether a token is still good, as far as is read now."""

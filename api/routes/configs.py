@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from api.auth import Caller, Operator, Viewer
 from api.bodies import CONFIG_ANSWER, CONFIG_CREATED, DOCUMENT_BODY, VALIDATE_BODY
 from api.body import read_body
-from api.documents import DocumentRefused, confined, read_document
+from api.documents import DocumentRefused, read_document
 from api.paging import Cursor, Limit, cursor_of, read_cursor
 from api.problems import MOST_MISTAKES, MistakeView, Problem, described
 from api.routes.jobs import Serving
@@ -130,7 +130,7 @@ async def validate_config(request: Request, services: Serving, _caller: Viewer) 
     body = await read_body(request, services.settings.api.body_bytes)
     try:
         backfill = await read_document(body, services.documents)
-        confined(backfill, services.folders)
+        services.confined(backfill)
     except DocumentRefused as refused:
         shown = refused.mistakes[:MOST_MISTAKES]
         errors = [MistakeView(line=one.line, key=one.key, message=one.message) for one in shown]
@@ -200,7 +200,7 @@ async def _document(request: Request, services: Services) -> Backfill:
     body = await read_body(request, services.settings.api.body_bytes)
     try:
         backfill = await read_document(body, services.documents)
-        confined(backfill, services.folders)
+        services.confined(backfill)
     except DocumentRefused as refused:
         raise refused.problem from refused
     return backfill

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from api.auth import Caller, Operator, Viewer
 from api.bodies import START_BODY
 from api.body import read_body
-from api.documents import DocumentRefused, confined, read_start
+from api.documents import DocumentRefused, read_start
 from api.problems import Problem, described
 from api.routes.jobs import Serving
 from api.services import Services
@@ -88,7 +88,7 @@ async def _document(request: Request, services: Services) -> Backfill:
     body = await read_body(request, services.settings.api.body_bytes)
     try:
         backfill = await read_start(body, services.boards.configs.items, services.documents)
-        return confined(backfill, services.folders)
+        return services.confined(backfill)
     except DocumentRefused as refused:
         raise refused.problem from refused
 

@@ -85,6 +85,21 @@ def test_what_is_no_path_of_this_machine_is_left_alone(folders: list[Path]) -> N
     assert confined(backfill(source=source), folders).source.path == source["path"]  # type: ignore[union-attr]
 
 
+def test_credentials_go_to_no_other_endpoint_than_the_settings_one(folders: list[Path]) -> None:
+    source = {
+        "type": "s3",
+        "path": "s3://bucket/x.txt",
+        "endpoint_url": "https://elsewhere.example",
+        "access_key_id": "${env:HOME}",
+        "secret_access_key": "${env:HOME}",
+    }
+    with pytest.raises(DocumentRefused, match="s3.endpoint_url") as refused:
+        confined(backfill(source=source), folders)
+    assert [one.key for one in refused.value.mistakes] == ["backfill.source.endpoint_url"]
+    confined(backfill(source=source), folders, "https://elsewhere.example")
+    confined(backfill(source=source | {"endpoint_url": None}), folders, "https://elsewhere.example")
+
+
 def test_without_folders_it_is_where_the_process_was_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
