@@ -61,6 +61,6 @@ def noted_url(data_dir: Path) -> str | None:
     try:
         said: dict[str, Any] = json.loads((data_dir / FILE).read_text())
         alive = psutil.Process(said["pid"]).create_time() == said["born"]
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError, TypeError, KeyError, psutil.Error):
         return None
     return str(said["url"]) if alive else None

@@ -93,7 +93,7 @@ def test_credentials_go_to_no_other_endpoint_than_the_settings_one(folders: list
         "access_key_id": "${env:HOME}",
         "secret_access_key": "${env:HOME}",
     }
-    with pytest.raises(DocumentRefused, match="s3.endpoint_url") as refused:
+    with pytest.raises(DocumentRefused, match=r"s3\.endpoint_url") as refused:
         confined(backfill(source=source), folders)
     assert [one.key for one in refused.value.mistakes] == ["backfill.source.endpoint_url"]
     confined(backfill(source=source), folders, "https://elsewhere.example")
