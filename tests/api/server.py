@@ -111,6 +111,8 @@ class ApiServer:
         self.tokens: dict[Role, str] = {
             role: self.board.token(role)[0] for role in ("viewer", "operator", "admin")
         }
+        self.nobody = self.client(None)
+        """A client without a token."""
         eventually(self._answers)
 
     def client(self, role: Role | None, **headers: str) -> httpx.Client:
