@@ -35,9 +35,10 @@ def note_command(ledger: Ledger, event: JobEvent, at: datetime) -> None:
         case "replayed" if event.command is None:
             return  # one of the batches that follow from a command
         case "replayed":
-            detail: str | None = f"{event.letters or 0:,} dead letters, {event.count or 0:,} accounts so far"
+            letters, accounts = numbered(event.letters, "dead letter"), numbered(event.count, "account")
+            detail: str | None = f"{letters}, {accounts} so far"
             if refused := sum(map(len, (event.refused or {}).values())):
-                detail = f"{detail}; {refused:,} letters were refused"
+                detail = f"{detail}; {numbered(refused, 'letter')} refused"
         case "cancelled" if event.forced:
             detail = "at once"
         case _:
@@ -63,6 +64,11 @@ def note_failure(ledger: Ledger, outcome: RepoOutcome, at: datetime) -> None:
     )
     others = [known for known in summary.samples if known.reason != sample.reason]
     summary.samples = [*others, sample][-MOST_SAMPLES:]
+
+
+def numbered(number: int | None, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number or 0:,} {what}" + ("" if number == 1 else "s")
 
 
 def told(text: str, longest: int = LONGEST_DETAIL) -> str:
