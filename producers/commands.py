@@ -25,6 +25,7 @@ from schemas.jobs import is_job_id as is_job_id
 from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome
 from schemas.plans import PlanCheckpoint
+from schemas.secrets import masked_json
 
 _LONGEST_SPEC = MESSAGE_BYTES - 64 * 1024
 _LONGEST_PAYLOAD = 256 * 1024
@@ -172,7 +173,7 @@ class _Job:
             reason="CommandRefused",
             detail=shortened(why),
             job_id=self.job_id,
-            payload=self.value[:_LONGEST_PAYLOAD].decode("utf-8", "replace"),
+            payload=masked_json(self.value.decode("utf-8", "replace"))[:_LONGEST_PAYLOAD],
             at=self.now,
         )
         if self.known is not None:

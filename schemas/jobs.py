@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from schemas.message import Message
 from schemas.section import NAME_PATTERN
 
@@ -20,6 +22,8 @@ def is_job_id(text: str) -> bool:
 
 class JobMessage(Message):
     """A command about one job. `backfill` stays unread here: a bad document is the planner's to judge."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     action: Literal["start", "cancel", "pause", "resume", "replay"] = "start"
     backfill: dict[str, Any] | None = None
