@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.network.network import Network
+from messaging.partitioner import partition_for
 from messaging.topics import committed_offsets, end_offsets
 from producers.run import run_planner
 from schemas.deadletter import DeadLetter
@@ -164,6 +165,28 @@ def test_a_job_with_enough_to_do_gets_no_more(deployment: Deployment, book: Book
         until(lambda: deployment.tasks("last"))
     assert len(deployment.tasks("large")) == 25
     assert len({task.did for task in deployment.tasks("large")}) == 25
+
+
+@pytest.mark.parametrize("deployment", [{"tasks_per_partition": 4, "window": 20}], indirect=True)
+def test_a_large_job_leaves_room_in_what_the_workers_read_ahead(deployment: Deployment) -> None:
+    """All of it at one host: what the partitions may hold together would lie in one, beyond its window."""
+    book = Book(hosts=1)
+    partition = partition_for("https://h0.example", 4)
+    deployment.start("large", [did(n) for n in range(60)], processing={"batch_size": 5})
+    with deployment.running(book):
+        until(lambda: len(deployment.tasks("large")) >= 10)
+        deployment.start("small", [did(99)])
+        until(lambda: deployment.planned("small").finished)
+        # Four partitions of 4 tasks would allow 20; but 10 and their transactions' ends are half a window.
+        assert len(deployment.tasks("large")) == 10
+        end = end_offsets(deployment.admin, deployment.names.dids, [partition])[partition]
+        assert end > 10
+        deployment.status("large", total=10, completed=1)
+        deployment.start("small-too", [did(98)])
+        until(lambda: deployment.planned("small-too").finished)
+        assert len(deployment.tasks("large")) == 10
+        deployment.workers_commit({partition: end})
+        until(lambda: len(deployment.tasks("large")) == 20)
 
 
 def test_a_source_that_can_not_be_read_ends_its_job_alone(
