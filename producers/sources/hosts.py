@@ -26,8 +26,11 @@ from schemas.scope import ScopeJudge
 from schemas.sources import HostsSource
 
 _HOSTS_PAGE = 200
-_BEGINNING = {"relay": [None, None, False], "open": []}
-_SILENT = ("banned", "offline")
+RELAY_BEGINNING = [None, None, False]
+"""The place of a HostDirectory that begins."""
+_BEGINNING = {"relay": RELAY_BEGINNING, "open": []}
+SILENT = ("banned", "offline")
+"""What a relay says of hosts that nobody need ask."""
 _LONGEST_NAME = 260
 _ENDLESS = (10, 100_000)
 """A host that lists so many times what the relay counted, and so many more, makes its accounts up."""
@@ -97,11 +100,11 @@ class HostAccounts(AccountSource):
             return
         if name in opened:
             return
-        if row.get("status") in _SILENT:
+        if row.get("status") in SILENT:
             left_out[f"host_{row['status']}"] += 1
             return
         try:
-            origin = self._origin(name)
+            origin = origin_named(name, self._reach)
         except (AddressForbidden, IdentityError) as error:
             left_out["host_malformed"] += 1
             notes.append(f"the host {name} was left out: {error}")
@@ -116,7 +119,7 @@ class HostAccounts(AccountSource):
     def _open(self, name: str, cursor: str | None, rows: int, most: int | None) -> OpenHost:
         listing = Listing(
             self._reach,
-            self._origin(name),
+            origin_named(name, self._reach),
             "com.atproto.sync.listRepos",
             "repos",
             job_id=self._spec.job_id,
@@ -143,7 +146,7 @@ class HostAccounts(AccountSource):
             notes.append(f"a host was left out from here on: {error}")
             _log.warning("job %s: %s", self._spec.job_id, notes[-1])
             return []
-        entries, malformed = entries_of(rows, self._origin(host.name))
+        entries, malformed = entries_of(rows, origin_named(host.name, self._reach))
         left_out.update(malformed)
         if following is None:
             del opened[host.name]
@@ -151,11 +154,6 @@ class HostAccounts(AccountSource):
             host.cursor = following
             host.coming = asyncio.ensure_future(anext(host.walk, None))
         return entries
-
-    def _origin(self, name: str) -> str:
-        private = self._reach.network().allow_private_hosts
-        scheme = "http" if private and name.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
-        return canonical_origin(f"{scheme}://{name}", allow_private=private)
 
 
 class HostDirectory:
@@ -194,6 +192,13 @@ class HostDirectory:
         row = self._rows.pop(0)
         self._last = _name_of(row)
         return row if isinstance(row, dict) else {}
+
+
+def origin_named(name: str, reach: Reach) -> str:
+    """The origin of a host by its name. Raises AddressForbidden or IdentityError if it can't be asked."""
+    private = reach.network().allow_private_hosts
+    scheme = "http" if private and name.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
+    return canonical_origin(f"{scheme}://{name}", allow_private=private)
 
 
 def _behind(rows: Rows, last: str | None) -> Rows:
