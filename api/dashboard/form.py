@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from api.dashboard.fields import PLAIN, RECORD_TYPES, SOURCES, STORES, FormField, Group
+from schemas.backfill import Backfill
 
 Section = dict[str, Any]
 """What stands below `backfill:`, as YAML or JSON reads it."""
@@ -88,6 +89,11 @@ def field_of(key: str, section: Mapping[str, Any]) -> str | None:
 def yaml_of(section: Mapping[str, Any]) -> str:
     """The whole document as people write it."""
     return yaml.safe_dump({"backfill": dict(section)}, sort_keys=False, allow_unicode=True, width=100)
+
+
+def document_in_short(backfill: Backfill) -> Section:
+    """A job's document as its user may have written it: what is as it is by default is left out."""
+    return backfill.model_dump(mode="json", exclude_defaults=True)
 
 
 def section_of(text: str) -> Section | None:
