@@ -1,7 +1,7 @@
-"""How pages ask the API: in this process, through the same door as everybody, with the visitor's own token.
+"""How pages act and ask: in this process, through the API's own door, with the visitor's own token.
 
-So the dashboard can show and do nothing that its visitor may not, and every action is checked, limited and
-audited once, where it is for all.
+So the dashboard can do nothing that its visitor may not, and every action is checked and audited where it is
+for all. What pages only read of one job comes from the same boards as the API's answers.
 """
 
 from __future__ import annotations

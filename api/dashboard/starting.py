@@ -6,6 +6,7 @@ Every judgement is the API's. The page only carries the document there, and the 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from api.dashboard.fields import NAME, PLAIN, RECORD_TYPES, SOURCES, STORES
 from api.dashboard.form import Fields, document_in_short, document_of, field_of, fields_of, section_of, yaml_of
 from api.dashboard.visits import PageRoute, Visit, first, form_of, see_other, visit
 from api.services import services_of
+from schemas.section import NAME_PATTERN
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _BEGIN: dict[str, Any] = {
@@ -81,8 +83,8 @@ async def act(request: Request) -> Response:
                 name = str((draft.section or {}).get("name") or "backfill")
                 await visitor.api.send("PUT", f"configs/{segment(name)}", text=draft.yaml)
                 return see_other(f"/configs/{segment(name)}", done="stored")
-            headers = {"Idempotency-Key": _once(key, draft.yaml)} if key else {}
-            started = await visitor.api.send("POST", "start", text=draft.yaml, headers=headers)
+            query = {"job_id": _job_id(key, draft)} if key else {}
+            started = await visitor.api.send("POST", "start", text=draft.yaml, params=query)
         except Refused as refused:
             errors = refused.errors or [{"key": None, "line": None, "message": refused.detail}]
             return _page(request, visitor, draft, errors=errors, status=refused.status)
@@ -112,9 +114,11 @@ async def plan(request: Request) -> Response:
         return dashboard_of(request).renderer.page(request, "plan.html", visitor.who, plan=found)
 
 
-def _once(key: str, document: str) -> str:
+def _job_id(key: str, draft: Draft) -> str:
     """The same form sent twice is one job; the form with another document is another one."""
-    return hashlib.sha256(f"{key}\n{document}".encode()).hexdigest()[:40]
+    name = str((draft.section or {}).get("name", ""))
+    begin = name if re.fullmatch(NAME_PATTERN, name) else "backfill"
+    return f"{begin}-{hashlib.sha256(f'{key}\n{draft.yaml}'.encode()).hexdigest()[:10]}"
 
 
 def _draft(fields: Fields) -> Draft:
