@@ -44,6 +44,7 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
         processes.tracker,
         processes.rates,
         processes.lag_exporter,
+        processes.api,
         processes.network,
     ],
 }

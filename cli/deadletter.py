@@ -10,16 +10,17 @@ from typing import Annotated, Literal
 import typer
 
 from cli.console import out
-from cli.letters import Chosen, as_json, listing, print_letter, print_replay, totals
+from cli.letters import as_json, listing, print_letter, print_replay, totals
 from cli.logs import log_nothing
 from cli.moments import moment
-from cli.replay import carry_out, sorted_out
+from cli.replay import carry_out
 from cli.settings import Data, connected_settings
 from messaging.control import StatusBoard, replays_of
 from messaging.letters import LetterReader
 from messaging.names import Names
 from messaging.outcomes import terminal_outcomes
 from messaging.partitioner import partition_for
+from messaging.replaying import Chosen, SortedOut, sorted_out
 from messaging.scan import scan
 from schemas.deadletter import DeadLetter, LetterId
 from schemas.errors import ConfigError
@@ -139,9 +140,8 @@ def replay(
     kafka = connected_settings(data).kafka
     replays = replays_of(kafka)
     found = iter(_named(kafka, ids)) if ids else _letters(kafka, chosen, replays)
-    carry_out(
-        kafka, sorted_out(kafka, found, replays, named=bool(letters)), dry_run, yes or bool(letters), wait
-    )
+    sorted_letters = _sorted_out(kafka, found, replays, named=bool(letters))
+    carry_out(kafka, sorted_letters, dry_run, yes or bool(letters), wait)
 
 
 def retry(
@@ -157,7 +157,18 @@ def retry(
         raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
     replays = replays_of(kafka)
     found = _letters(kafka, Chosen(job=job_id, replayed=False), replays)
-    carry_out(kafka, sorted_out(kafka, found, replays, named=False), dry_run, True, wait)
+    carry_out(kafka, _sorted_out(kafka, found, replays, named=False), dry_run, True, wait)
+
+
+def _sorted_out(
+    kafka: KafkaSettings,
+    found: Iterable[tuple[LetterId, DeadLetter]],
+    replays: dict[str, Replay],
+    *,
+    named: bool,
+) -> SortedOut:
+    cancelled = {job.job_id for job in StatusBoard(kafka).all() if job.status == "cancelled"}
+    return sorted_out(found, replays, cancelled, named=named)
 
 
 def _light(letter: DeadLetter) -> DeadLetter:

@@ -1,4 +1,4 @@
-"""Dead letters chosen by what is known of them, and shown in a line, in a page, or as JSON."""
+"""Dead letters as they are shown: in a line, in a page, or as JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -24,43 +21,6 @@ from schemas.replays import Replay
 
 _MOST_REASONS = 8
 _BYTES_SHOWN = 512
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which dead letters are meant; what is absent makes no difference."""
-
-    job: str | None = None
-    host: str | None = None
-    reason: str | None = None
-    error_type: str | None = None
-    stage: str | None = None
-    did: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    replayed: bool | None = None
-
-    @property
-    def all(self) -> bool:
-        """Whether nothing is chosen, and so everything."""
-        return self == Chosen()
-
-    def holds(self, letter_id: LetterId, letter: DeadLetter, replays: Mapping[str, Replay]) -> bool:
-        """Whether a letter is meant."""
-        equal = (
-            (self.job, letter.job_id),
-            (self.reason, letter.reason),
-            (self.error_type, letter.error_type),
-            (self.stage, letter.stage),
-            (self.did, letter.did),
-        )
-        if any(wanted is not None and wanted != found for wanted, found in equal):
-            return False
-        if self.host is not None and not _is_host(self.host, letter.host):
-            return False
-        if (self.since and letter.at < self.since) or (self.until and letter.at >= self.until):
-            return False
-        return self.replayed is None or self.replayed == (str(letter_id) in replays)
 
 
 def listing(shown: Iterable[tuple[LetterId, DeadLetter]], replays: Mapping[str, Replay]) -> Table:
@@ -135,13 +95,6 @@ def print_replay(console: Console, replay: Replay, ends: Iterator[RepoOutcome]) 
         console.print(f"{number:,} {status}")
     if last is not None and counts.total() == 1 and last.reason:
         console.print(printable(f"{last.reason}: {last.detail or ''}"))
-
-
-def _is_host(wanted: str, origin: str | None) -> bool:
-    if origin is None:
-        return False
-    place = urlsplit(origin)
-    return wanted.rstrip("/").lower() in (origin, place.netloc, place.hostname)
 
 
 def _pretty(text: str) -> str:

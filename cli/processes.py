@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `lag-exporter`, `network`: one process each.
+"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `lag-exporter`, `api`, `network`: one each.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -74,6 +74,13 @@ def rates() -> None:
     from stream_workers.rates.main import run_rates
 
     run_rates(_begin())
+
+
+def api() -> None:
+    """Serve the API and the dashboard: start, watch and turn jobs without touching Kafka."""
+    from api.main import run_api
+
+    run_api(_begin(), stop_on_signals())
 
 
 @sink.command("parquet")

@@ -1,68 +1,21 @@
-"""A replay from the command line: which letters may be replayed, asking for it, and the planner's answer."""
+"""A replay from the command line: asking for it, and the planner's answer."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 import typer
 
 from cli.console import err, out
 from cli.words import counted
 from messaging.answers import Answers
-from messaging.control import StatusBoard, send_commands
-from schemas.deadletter import DeadLetter, LetterId
+from messaging.control import send_commands
+from messaging.replaying import SortedOut, replay_commands
 from schemas.errors import ConfigError, DeploymentError
-from schemas.jobs import MOST_LETTERS, JobMessage
-from schemas.replays import Replay
 from schemas.settings import KafkaSettings
 
-_LETTER_BYTES = 60 * 1024
-"""Of the ids in one command."""
 _HINT_SECONDS = 30.0
 _ANSWER_SECONDS = 600.0
-
-
-@dataclass
-class SortedOut:
-    """Letters that may be replayed, by job, and how many may not, by the reason."""
-
-    jobs: dict[str, list[LetterId]] = field(default_factory=dict)
-    reasons: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def count(self) -> int:
-        """All that may be replayed."""
-        return sum(map(len, self.jobs.values()))
-
-
-def sorted_out(
-    kafka: KafkaSettings,
-    letters: Iterable[tuple[LetterId, DeadLetter]],
-    replays: dict[str, Replay],
-    *,
-    named: bool,
-) -> SortedOut:
-    """The planner judges each letter again; this spares it what can be known here."""
-    found = SortedOut()
-    cancelled = {job.job_id for job in StatusBoard(kafka).all() if job.status == "cancelled"}
-    for letter_id, letter in letters:
-        why = letter.why_not_replayable()
-        known = replays.get(str(letter_id))
-        if why is None and letter.job_id in cancelled:
-            why = "its job was cancelled, which is final"
-        # A host's letter stands for whatever ended there since: it may be replayed again by its name.
-        if why is None and known is not None and (not letter.is_lot or known.pending or not named):
-            why = "already replayed"
-        if why is None:
-            found.jobs.setdefault(letter.job_id or "", []).append(letter_id)
-            found.reasons[letter.reason] += 1
-        else:
-            found.skipped[why] += 1
-    return found
 
 
 def carry_out(kafka: KafkaSettings, found: SortedOut, dry_run: bool, yes: bool, wait: bool) -> None:
@@ -86,7 +39,7 @@ def carry_out(kafka: KafkaSettings, found: SortedOut, dry_run: bool, yes: bool, 
             raise ConfigError("nobody is there to be asked; say --yes, or --dry-run to see the letters")
         typer.confirm("Replay them?", abort=True, err=True)
     answers = Answers(kafka, found.jobs) if wait else None
-    commands = list(_commands(found.jobs))
+    commands = list(replay_commands(found.jobs))
     offsets = send_commands(kafka, commands)
     out.print(f"asked to replay {letters} of {jobs}: {reasons}")
     if answers is None:
@@ -95,20 +48,6 @@ def carry_out(kafka: KafkaSettings, found: SortedOut, dry_run: bool, yes: bool, 
             out.print(f"as soon as the planner has read that, `skyfill status {job_id} --watch` follows it")
         return
     _tell_answers(answers, dict(zip(offsets, [job_id for job_id, _ in commands], strict=True)))
-
-
-def _commands(jobs: dict[str, list[LetterId]]) -> Iterator[tuple[str, JobMessage]]:
-    """As many as it takes, each small enough for one transaction."""
-    for job_id, ids in sorted(jobs.items()):
-        part: list[str] = []
-        size = 0
-        for name in map(str, sorted(ids)):
-            if len(part) == MOST_LETTERS or size + len(name) + 3 > _LETTER_BYTES:
-                yield job_id, JobMessage(action="replay", letters=part)
-                part, size = [], 0
-            part.append(name)
-            size += len(name) + 3
-        yield job_id, JobMessage(action="replay", letters=part)
 
 
 def _tell_answers(answers: Answers, commands: dict[int, str]) -> None:

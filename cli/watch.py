@@ -18,6 +18,7 @@ from rich.text import Text
 from cli.console import table
 from cli.summary import left_out_text
 from cli.words import span
+from schemas.eta import seconds_left, shortest_with_data
 from schemas.job_status import JobStatus
 from schemas.rates import JobRates, RateWindow
 
@@ -63,7 +64,7 @@ class WatchDisplay:
                 parts.append(Text(NO_RATES, style="yellow"))
             return Group(*parts)
         parts += ["", _windows(rates)]
-        busy = _shortest_with_data(rates)
+        busy = shortest_with_data(rates)
         if busy is not None and busy.hosts:
             parts += ["", _hosts(busy)]
         return Group(*parts)
@@ -84,23 +85,10 @@ def rates_text(job: JobStatus, rates: JobRates | None) -> str:
 
 def time_left(job: JobStatus, rates: JobRates | None) -> str:
     """How long the job will take at its present pace, in words; "unknown" if that can't be told."""
-    seconds = _seconds_left(job, rates)
+    seconds = seconds_left(job, rates)
     if seconds is None:
         return "unknown"
     return f"about {span(seconds)}"
-
-
-def _seconds_left(job: JobStatus, rates: JobRates | None) -> float | None:
-    if rates is None or job.final or job.status == "paused" or not job.plan_finished or job.outstanding <= 0:
-        return None
-    window = _shortest_with_data(rates)
-    if window is None or window.repositories_per_second <= 0:
-        return None
-    return max(1.0, job.outstanding / window.repositories_per_second)
-
-
-def _shortest_with_data(rates: JobRates) -> RateWindow | None:
-    return next((window for window in rates.windows if window.repositories), None)
 
 
 def _at_rest(job: JobStatus) -> bool:

