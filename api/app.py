@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from api import problems
 from api.audit import Audit
 from api.boards import Boards
+from api.dashboard.dashboard import Dashboard
+from api.dashboard.pages import PAGES
 from api.documents import folders_of
 from api.envelope import Envelope
 from api.lag import LagLook
@@ -18,14 +20,14 @@ from api.letters import Letters
 from api.limits import RequestLimits
 from api.metrics import ApiMetrics
 from api.openapi import TITLE, described_by
-from api.routes import docs, health, jobs, starting
+from api.routes import docs, health, jobs, rates, starting
 from api.services import DOCUMENTS_AT_ONCE, PLANS_AT_ONCE, Services
 from api.streams import Streams
 from messaging.publisher import Publisher
 from schemas.settings import Settings
 
 _PLAN_SECONDS = 10.0
-ROUTERS = (starting.router, jobs.router, health.router, docs.router)
+ROUTERS = (starting.router, jobs.router, rates.router, health.router, docs.router, *PAGES)
 
 
 def create_app(
@@ -43,7 +45,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services_for(settings, limits, plan_seconds) as services:
+        dashboard = app.state.dashboard = Dashboard(settings.kafka)
+        async with services_for(settings, limits, plan_seconds, dashboard) as services:
             app.state.services = services
             counted.watch_streams(lambda: services.streams.count)
             try:
@@ -62,7 +65,7 @@ def create_app(
 
 @asynccontextmanager
 async def services_for(
-    settings: Settings, limits: RequestLimits | None, plan_seconds: float
+    settings: Settings, limits: RequestLimits | None, plan_seconds: float, dashboard: Dashboard
 ) -> AsyncIterator[Services]:
     """What requests are answered with, as long as the block lasts. Raises DeploymentError, TopicMismatch."""
     async with AsyncExitStack() as parts:
@@ -75,9 +78,11 @@ async def services_for(
         parts.push_async_callback(audit.close)
         letters = Letters(settings.kafka)
         parts.push_async_callback(letters.close)
-        lag = LagLook(settings.kafka)
+        lag = LagLook(settings.kafka, told=dashboard.trail.add)
         parts.push_async_callback(lag.stop)
         lag.start()
+        await dashboard.start()
+        parts.push_async_callback(dashboard.stop)
         yield Services(
             settings=settings,
             folders=folders_of(settings.api.folders),

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-INNER = "skyfill.inner"
-"""In the scope of a request that a page makes: it was counted against the limits with the page itself."""
+from api.auth import INNER
+
 _SECONDS = 90.0
 
 

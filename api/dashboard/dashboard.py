@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.dashboard.assets import Assets
 from api.dashboard.client import Refused
+from api.dashboard.lag_trail import LagTrail
 from api.dashboard.render import Renderer
 from local.java import JarCache
 from messaging.rates_history import RatePoint, RatesHistory
@@ -25,13 +26,14 @@ _log = logging.getLogger("skyfill.api")
 
 
 class Dashboard:
-    """Life: made, `start` in the event loop, `stop`. Nothing of it is needed for the API's own answers."""
+    """Life: made, `start` in the event loop, `stop`. The API's own answers need nothing of it."""
 
     def __init__(self, kafka: KafkaSettings, jars: JarCache | None = None) -> None:
         """`jars`: where the chart library is, or goes to."""
         self._kafka = kafka
         self.assets = Assets(jars)
         self.renderer = Renderer(self.assets)
+        self.trail = LagTrail()
         self._history: RatesHistory | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="rates-history", daemon=True)
@@ -59,6 +61,7 @@ class Dashboard:
         return self.renderer.page(
             request,
             "problem.html",
+            getattr(request.state, "who", None),
             status=refused.status,
             title=refused.title.capitalize(),
             detail=refused.detail,

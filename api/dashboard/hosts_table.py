@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -36,6 +37,7 @@ def hosts_table(
     rates: JobRates | None,
     sort: str,
     page: int,
+    now: datetime,
 ) -> dict[str, Any]:
     """What the template needs. `sort` is a column's name, with `-` in front for the largest first; what is
     none means the most accounts first. `page` counts from 1."""
@@ -46,13 +48,15 @@ def hosts_table(
     paces = rates.windows[0].hosts if rates is not None and rates.windows else {}
     by_name = sorted(parts.values(), key=lambda part: part.host)
     ordered = sorted(
-        by_name, key=lambda part: keys[column](part, states.get(part.host), paces.get(part.host)), reverse=down
+        by_name,
+        key=lambda part: keys[column](part, states.get(part.host), paces.get(part.host)),
+        reverse=down,
     )
     pages = max(1, -(-len(ordered) // _ON_A_PAGE))
     page = min(max(page, 1), pages)
     shown = ordered[(page - 1) * _ON_A_PAGE : page * _ON_A_PAGE]
     return {
-        "hosts": [host_view(part, states.get(part.host), rates) for part in shown],
+        "hosts": [host_view(part, states.get(part.host), rates, now) for part in shown],
         "hosts_count": len(ordered),
         "host_columns": [(name, title) for name, title, _ in COLUMNS],
         "sort": SimpleNamespace(key=column, down=down),

@@ -73,7 +73,7 @@ async def show_job(
             letters=await _some_letters(visitor.api, job_id) if live != seen else None,
             pace=_by_the_minute(dashboard.pace(job_id)),
             yaml=yaml_of(document_in_short(known.backfill)) if known.backfill else None,
-            **hosts_table(here, parts, boards.hosts.items, rates, sort, page),
+            **hosts_table(here, parts, boards.hosts.items, rates, sort, page, services_of(request).now()),
         )
 
 
@@ -126,7 +126,9 @@ async def _replay(visitor: Visit, job_id: str, fields: dict[str, list[str]], act
     chosen = fields.get("letters", [])
     everything = action == "retry" or first(fields, "which") == "all"
     if not (chosen or everything):
-        raise Refused(422, {"title": "nothing chosen", "detail": "Choose the letters that are to be replayed."})
+        raise Refused(
+            422, {"title": "nothing chosen", "detail": "Choose the letters that are to be replayed."}
+        )
     body = None if everything else {"letters": chosen}
     answer = await visitor.api.send("POST", f"jobs/{segment(job_id)}/retry", body=body)
     return see_other(f"/jobs/{segment(job_id)}", done=action if answer["letters"] else "nothing")
@@ -139,7 +141,9 @@ async def _some_letters(api: ApiClient, job_id: str) -> SimpleNamespace:
     except Refused as refused:
         return SimpleNamespace(rows=[], problem=refused.detail, onward=None)
     onward = f"/jobs/{segment(job_id)}/letters" if found["next_cursor"] else None
-    return SimpleNamespace(rows=found["letters"], problem=None, onward=onward, onward_words="All dead letters")
+    return SimpleNamespace(
+        rows=found["letters"], problem=None, onward=onward, onward_words="All dead letters"
+    )
 
 
 def _by_the_minute(points: list[RatePoint]) -> list[dict[str, Any]]:

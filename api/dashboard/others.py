@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +12,13 @@ from starlette.responses import Response
 
 from api.dashboard.client import Refused, segment
 from api.dashboard.dashboard import dashboard_of
-from api.dashboard.form import yaml_of
 from api.dashboard.visits import PageRoute, Visit, first, form_of, see_other, visit
 from api.dashboard.words import number, rate, share, size
+from api.host_views import budgets_of, limiter_use
 from api.services import services_of
 from messaging.lag import by_topic
+from schemas.hosts import HostState
+from schemas.rates import RateWindow
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _MOST_HOSTS = 200
@@ -34,10 +37,23 @@ async def show_lag(request: Request) -> Response:
 
 @router.get("/performance")
 async def show_performance(request: Request) -> Response:
-    """The pace of all jobs, and every host as its worker last told."""
+    """The pace of all jobs, and every host as its worker last told, those in trouble first."""
     async with visit(request) as visitor:
-        found = await visitor.api.get("performance")
-        return dashboard_of(request).renderer.page(request, "performance.html", visitor.who, found=found)
+        services = services_of(request)
+        paces = [(rates.job_id, rates.windows[0]) for rates in services.boards.rates.all() if rates.windows]
+        paces.sort(key=lambda pace: (-pace[1].records_per_second, pace[0]))
+        states = list(services.boards.hosts.items.values())
+        states.sort(key=lambda state: (state.breaker == "closed", -state.requests, state.origin))
+        now = services.now()
+        return dashboard_of(request).renderer.page(
+            request,
+            "performance.html",
+            visitor.who,
+            paces=paces,
+            totals=_totals([window for _, window in paces], states, now),
+            hosts=[(state, budgets_of(state), limiter_use([state], now)) for state in states[:_MOST_HOSTS]],
+            hosts_count=len(states),
+        )
 
 
 @router.get("/configs")
@@ -65,7 +81,9 @@ async def change_config(request: Request, name: str) -> Response:
         fields = await form_of(request)
         text, etag = first(fields, "document").replace("\r\n", "\n"), first(fields, "etag")
         try:
-            await visitor.api.send("PUT", f"configs/{segment(name)}", text=text, headers=_unless_changed(etag))
+            await visitor.api.send(
+                "PUT", f"configs/{segment(name)}", text=text, headers=_unless_changed(etag)
+            )
         except Refused as refused:
             errors = refused.errors or [{"line": None, "key": None, "message": refused.detail}]
             return _config(request, visitor, name, text, etag, errors=errors, status=refused.status)
@@ -121,6 +139,22 @@ async def show_audit(request: Request, cursor: str = "") -> Response:
             entries=found["entries"],
             next_page=f"/audit?cursor={segment(onward)}" if onward else None,
         )
+
+
+def _totals(
+    windows: Sequence[RateWindow], states: Sequence[HostState], now: datetime
+) -> list[tuple[str, str]]:
+    """Of all jobs together; what nobody tells of is not known."""
+    told = bool(windows)
+    return [
+        ("Jobs at work", number(len(windows))),
+        ("Records/s", rate(sum(window.records_per_second for window in windows) if told else None)),
+        ("Repositories/s", rate(sum(window.repositories_per_second for window in windows) if told else None)),
+        ("Data/s", size(sum(window.bytes_per_second for window in windows) if told else None)),
+        ("Hosts known", number(len(states))),
+        ("Breakers not closed", number(sum(state.breaker != "closed" for state in states))),
+        ("Hosts’ budgets used", share(limiter_use(states, now))),
+    ]
 
 
 def _config(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,16 @@ from starlette.responses import HTMLResponse
 from api.dashboard.assets import Assets
 from api.dashboard.client import segment
 from api.dashboard.words import FILTERS, counted, number, parts_of, span
-from api.host_views import HostView
+from api.host_views import BudgetView
 from api.views import JobSummary, Progress
 from schemas.tokens import ROLES, Role
 
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    # Not none at all: a form's request would then come from `null` instead of from here.
+    "Referrer-Policy": "same-origin",
+}
 THEME_COOKIE = "skyfill_theme"
 NAVIGATION: tuple[tuple[str, str, Role], ...] = (
     ("/", "Jobs", "viewer"),
@@ -92,7 +98,7 @@ class Renderer:
             "now_at": now,
         }
         text = self._jinja.get_template(template).render(known | context)
-        return HTMLResponse(text, status)
+        return HTMLResponse(text, status, headers=_HEADERS)
 
 
 def _kinds(progress: Progress | JobSummary) -> list[tuple[str, int]]:
@@ -116,11 +122,11 @@ def _signed(value: float | None) -> str:
     return "0" if abs(value) < 0.05 else f"{value:+,.1f}" if abs(value) < 100 else f"{value:+,.0f}"
 
 
-def _budget_words(host: HostView) -> str:
+def _budget_words(budgets: Sequence[BudgetView]) -> str:
     """A host's limiter: how much of its tightest budget is used, or that none is known."""
-    if not host.budgets:
-        return "no budget known" if host.breaker else "–"
-    tight = max(host.budgets, key=lambda budget: budget.used / max(1, budget.limit))
+    if not budgets:
+        return "no budget known"
+    tight = max(budgets, key=lambda budget: budget.used / max(1, budget.limit))
     window = f" in {span(tight.window_seconds)}" if tight.window_seconds else ""
     learnt = ", learnt" if tight.kind == "learnt" else ""
     return f"{number(tight.used)} of {number(tight.limit)}{window}{learnt}"

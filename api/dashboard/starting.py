@@ -19,7 +19,15 @@ from starlette.responses import JSONResponse, Response
 from api.dashboard.client import Refused, segment
 from api.dashboard.dashboard import dashboard_of
 from api.dashboard.fields import NAME, PLAIN, RECORD_TYPES, SOURCES, STORES
-from api.dashboard.form import Fields, document_in_short, document_of, field_of, fields_of, section_of, yaml_of
+from api.dashboard.form import (
+    Fields,
+    document_in_short,
+    document_of,
+    field_of,
+    fields_of,
+    section_of,
+    yaml_of,
+)
 from api.dashboard.visits import PageRoute, Visit, first, form_of, see_other, visit
 from api.services import services_of
 from schemas.section import NAME_PATTERN
@@ -118,7 +126,8 @@ def _job_id(key: str, draft: Draft) -> str:
     """The same form sent twice is one job; the form with another document is another one."""
     name = str((draft.section or {}).get("name", ""))
     begin = name if re.fullmatch(NAME_PATTERN, name) else "backfill"
-    return f"{begin}-{hashlib.sha256(f'{key}\n{draft.yaml}'.encode()).hexdigest()[:10]}"
+    digest = hashlib.sha256(f"{key} {draft.yaml}".encode()).hexdigest()
+    return f"{begin}-{digest[:10]}"
 
 
 def _draft(fields: Fields) -> Draft:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.auth import COOKIE, SAFE_METHODS, authenticate, same_origin
+from api.body import read_bytes
 from api.dashboard.client import ApiClient, Refused
 from api.dashboard.dashboard import dashboard_of
 from api.problems import Problem
@@ -45,8 +46,9 @@ async def visit(request: Request) -> AsyncIterator[Visit]:
     if not text:
         raise LoginNeeded
     token = (await authenticate(request, services_of(request))).token
+    who = request.state.who = {"id": token.id, "name": token.name, "role": token.role}
     async with client_of(request, text) as api:
-        yield Visit(api, {"id": token.id, "name": token.name, "role": token.role})
+        yield Visit(api, who)
 
 
 def client_of(request: Request, token: str) -> ApiClient:
@@ -56,9 +58,13 @@ def client_of(request: Request, token: str) -> ApiClient:
 
 
 async def form_of(request: Request) -> dict[str, list[str]]:
-    """The fields of a form, urlencoded as browsers send it. ValueError for what is none."""
-    text = (await request.body()).decode("utf-8")
-    return parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    """The fields of a form, urlencoded as browsers send it. Raises Problem for what is none."""
+    # A character of the document may take three in a form: what it may have is the API's to judge.
+    raw = await read_bytes(request, 3 * services_of(request).settings.api.body_bytes)
+    try:
+        return parse_qs(raw.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:  # of which UnicodeDecodeError is one
+        raise Problem(422, "no-form", "this is no form that a page of this dashboard has sent") from None
 
 
 def first(fields: Mapping[str, Sequence[str]], name: str, default: str = "") -> str:
@@ -96,6 +102,7 @@ class PageRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
+            request.state.page = True
             try:
                 if request.method not in SAFE_METHODS and not same_origin(request):
                     raise Refused(403, _FOREIGN)
@@ -103,7 +110,11 @@ class PageRoute(APIRoute):
             except LoginNeeded:
                 return to_login(request, forget=False)
             except Problem as problem:
-                refused = Refused(problem.status, {"title": problem.kind, "detail": problem.detail})
+                if problem.status in (401, 403):
+                    services_of(request).audit.after(request, problem.status, problem.kind)
+                refused = Refused(
+                    problem.status, {"title": problem.kind.replace("-", " "), "detail": problem.detail}
+                )
             except Refused as found:
                 refused = found
             if refused.status == 401:

@@ -8,17 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from local.network.faults import ServerError, Slow
-from schemas.job_status import Counts, ErrorSample, ErrorSummary, HistoryEntry, JobStatus
+from local.network.faults import ServerError
 from tests.api.dashboard_site import Site, dashboard_site
 
 CHROMIUM = shutil.which("chromium")
@@ -81,8 +77,8 @@ class Watched:
 
 @pytest.fixture
 def window(site: Site, browser: Browser) -> Iterator[Watched]:
-    context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
-    watched = Watched(context, site.url)
+    context = browser.new_context(base_url=site.server.url, viewport={"width": 1280, "height": 900})
+    watched = Watched(context, site.server.url)
     yield watched
     context.close()
     assert watched.wrong == []
@@ -90,7 +86,7 @@ def window(site: Site, browser: Browser) -> Iterator[Watched]:
 
 def logged_in(window: Watched, site: Site, role: str = "operator") -> Page:
     """By the link that `skyfill up` prints."""
-    window.page.goto(f"/login#{site.tokens[role]}")  # type: ignore[index]
+    window.page.goto(f"/login#{site.server.tokens[role]}")  # type: ignore[index]
     expect(window.page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
     assert "skf_" not in window.page.url
     return window.page
