@@ -148,15 +148,37 @@ class Http:
         message = f"{url} redirects more than {MAX_REDIRECTS} times"
         raise NotAtproto(message, response.status, response.headers)
 
+    async def post(
+        self, url: str | URL, body: bytes, headers: Mapping[str, str], *, total: float, trusted: bool = False
+    ) -> tuple[int, Mapping[str, str]]:
+        """POST; the answer's status and headers. Its body is not read, and no redirect is followed.
+
+        ``trusted`` and ``total`` as for ``get``. Raises HostTimeout, HostUnreachable, AddressForbidden,
+        NotAtproto.
+        """
+        target = _parse(url, None)
+        private = self.allow_private_hosts or trusted
+        net.check_url(target, allow_private=private)
+        async with self._request(target, private, total, "POST", body, headers) as response:
+            return response.status, response.headers
+
     @asynccontextmanager
     async def _request(
-        self, target: URL, private: bool, total: float | None
+        self,
+        target: URL,
+        private: bool,
+        total: float | None,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(
             total=total, sock_connect=self._connect_timeout, sock_read=self._timeout, connect=None
         )
         with _errors_of(target, None):
-            response = await self._session(private).get(target, allow_redirects=False, timeout=timeout)
+            response = await self._session(private).request(
+                method, target, data=body, headers=headers, allow_redirects=False, timeout=timeout
+            )
         try:
             yield response
         finally:

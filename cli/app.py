@@ -42,6 +42,7 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
         processes.producer,
         processes.worker,
         processes.tracker,
+        processes.notifier,
         processes.rates,
         processes.lag_exporter,
         processes.api,

@@ -1,4 +1,4 @@
-"""`skyfill producer`, `worker`, `tracker`, `rates`, `sink`, `lag-exporter`, `api`, `network`: one each.
+"""`skyfill producer`, `worker`, `tracker`, `sink`, `rates`, `notifier`, `lag-exporter`, `api`, `network`.
 
 Each loads its own code only, so that six of them start quickly beside each other.
 """
@@ -57,6 +57,15 @@ def tracker(slot: Slot = None) -> None:
     settings = _begin(slot)
     with held_slot(settings.data_dir, "tracker", settings.worker_slot) as own:
         run_tracker(settings.model_copy(update={"worker_slot": own}), stop_on_signals())
+
+
+def notifier(slot: Slot = None) -> None:
+    """Tell webhooks of jobs that ended or stand still, and log alerts. Several share the jobs."""
+    from stream_workers.notifier.main import run_notifier
+
+    settings = _begin(slot)
+    with held_slot(settings.data_dir, "notifier", settings.worker_slot) as own:
+        run_notifier(settings.model_copy(update={"worker_slot": own}), stop_on_signals())
 
 
 def lag_exporter(

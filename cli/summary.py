@@ -45,8 +45,8 @@ def print_summary(console: Console, result: Result, backfill: Backfill, logs: Pa
     console.print(_accounts(status))
     if status.totals.by_type:
         console.print(_types(status.totals))
-    if status.hosts:
-        console.print(_hosts(status))
+    if result.hosts:
+        console.print(_hosts(result))
     console.print()
     for line in _remarks(result):
         console.print(line)
@@ -62,6 +62,7 @@ def as_json(result: Result, backfill: Backfill) -> dict[str, Any]:
     return {
         "job_id": result.job_id,
         "status": result.status.model_dump(mode="json"),
+        "hosts": {host: page.model_dump(mode="json") for host, page in sorted(result.hosts.items())},
         "seconds": round(result.seconds, 3),
         "records_per_second": _rate(result.status),
         "found_final": result.found_final,
@@ -109,9 +110,10 @@ def _types(totals: Counts) -> Table:
     return shown
 
 
-def _hosts(status: JobStatus) -> Table:
+def _hosts(result: Result) -> Table:
     shown = table("\nhost", *("completed", "unavailable", "failed", "records", "MB"), numbers=True)
-    hosts = sorted(status.hosts.items(), key=lambda item: (-item[1].records, item[0]))
+    pages = {host: page.counts for host, page in result.hosts.items()}
+    hosts = sorted(pages.items(), key=lambda item: (-item[1].records, item[0]))
     for host, counts in hosts[:_MOST_HOSTS]:
         shown.add_row(
             host,

@@ -24,6 +24,7 @@ from schemas.export import TOPIC_MODELS, config_reference, default_document, jso
 from schemas.settings import KafkaSettings
 from sinks import metrics as sink_metrics
 from stream_workers.fetch import metrics as fetch_metrics
+from stream_workers.notifier import metrics as notifier_metrics
 from stream_workers.tracker import metrics as tracker_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,7 @@ METRICS: tuple[Section, ...] = (
     planner_metrics.SECTION,
     fetch_metrics.SECTION,
     tracker_metrics.SECTION,
+    notifier_metrics.SECTION,
     sink_metrics.SECTION,
     lag_exporter.SECTION,
     instruments.GROUP_SECTION,
@@ -77,6 +79,7 @@ def topics_reference() -> str:
     for group, names in Names("").groups().items():
         lines.append(f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |")
     lines.append("| `rates` | `outcomes`, each time from an hour back; it keeps no place |")
+    lines.append("| `notifier` | nothing: it shares out the partitions of `job-status` |")
     return "\n".join([*lines, ""])
 
 

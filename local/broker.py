@@ -9,10 +9,10 @@ import logging
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 
 from messaging import clients
+from messaging.groups import groups_at_work
 from schemas.errors import DeploymentError
 from schemas.settings import KafkaSettings
 
@@ -63,7 +63,7 @@ def require_idle(kafka: KafkaSettings, groups: Iterable[str]) -> None:
     deadline = time.monotonic() + kafka.session_timeout_seconds + _MARGIN_SECONDS
     while True:
         try:
-            busy = _busy(client, groups)
+            busy = groups_at_work(client, groups, patience=_ANSWER_SECONDS)
             trouble = (
                 f"other processes are at work on {kafka.bootstrap_servers} (groups {', '.join(busy)}), and "
                 f"those of this run would take their places. Give them the job with `skyfill start`, or "
@@ -77,17 +77,3 @@ def require_idle(kafka: KafkaSettings, groups: Iterable[str]) -> None:
         if time.monotonic() > deadline:
             raise DeploymentError(trouble)
         time.sleep(_LOOK_SECONDS)
-
-
-def _busy(client: AdminClient, groups: Iterable[str]) -> list[str]:
-    """Those that have members. KafkaException, while a new broker has no coordinators yet."""
-    found = client.describe_consumer_groups(list(groups), request_timeout=_ANSWER_SECONDS)
-    busy = []
-    for group, future in found.items():
-        try:
-            if future.result(_ANSWER_SECONDS).members:
-                busy.append(group)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-                raise
-    return busy

@@ -159,6 +159,7 @@ class Deployment:
             roles.append(Role(f"sink-{kind}", _command("sink", kind, *flags), first))
         if self._instruments:
             roles += [Role(name, _command(name), optional=True) for name in ("rates", "lag-exporter")]
+            roles.append(Role("notifier", _command("notifier"), first, optional=True))
         return roles
 
     def _environment(self) -> dict[str, str]:

@@ -17,11 +17,18 @@ import orjson
 
 from local.deployment import Deployment, LocalDynamoDB
 from local.stores import folders_without_report, require_folders, require_tables
-from messaging.control import SinkPositions, StatusBoard, send_command, sink_kinds, was_submitted
+from messaging.control import (
+    SinkPositions,
+    StatusBoard,
+    hosts_of,
+    send_command,
+    sink_kinds,
+    was_submitted,
+)
 from messaging.names import SinkKind
 from schemas.backfill import Backfill
-from schemas.errors import LocalServerError
-from schemas.job_status import JobStatus
+from schemas.errors import ConfigError, LocalServerError
+from schemas.job_status import JobHost, JobStatus
 from schemas.jobs import JobMessage
 from schemas.settings import Settings
 
@@ -50,6 +57,8 @@ class Result:
 
     job_id: str
     status: JobStatus
+    hosts: dict[str, JobHost]
+    """Its counts by host."""
     found_final: bool
     """It had ended before this run, which did nothing."""
     resumed: bool
@@ -70,7 +79,15 @@ class OneShot:
         again: bool = False,
         show: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        """`again` runs a finished job once more, under a new id; `show` is called several times a second."""
+        """`again` runs a finished job once more, under a new id; `show` is called several times a second.
+
+        Raises ConfigError for a document with a schedule.
+        """
+        if backfill.schedule is not None:
+            raise ConfigError(
+                "the document has a `schedule`, and this command runs one job to its end; leave the key out, "
+                "or submit the document to a running deployment with `skyfill start`"
+            )
         kinds = sink_kinds(storage.type for storage in backfill.storage)
         self.deployment = Deployment(
             impatient(settings),
@@ -102,7 +119,8 @@ class OneShot:
             ended = known is not None and known.final
             # An earlier run may have been killed between the job's end and the last row's.
             if known and ended and not await self._is_left(known, sinks):
-                return self._result(known, found_final=True)
+                hosts = await asyncio.to_thread(hosts_of, settings.kafka, self._job_id)
+                return self._result(known, hosts, found_final=True)
             await asyncio.to_thread(
                 require_tables, self._backfill, settings.dynamodb, create=self.deployment.creates_tables
             )
@@ -112,10 +130,11 @@ class OneShot:
             self._tell("starting processes")
             self.deployment.start_processes()
             final = await self._watched(self._to_the_end(board, sinks))
+            hosts = await asyncio.to_thread(hosts_of, settings.kafka, self._job_id)
             if before_stop is not None:
                 self._tell("comparing")
                 await before_stop(settings)
-            return self._result(final, resumed=resumed)
+            return self._result(final, hosts, resumed=resumed)
         finally:
             self._tell("stopping")
             await self.deployment.stop()
@@ -191,11 +210,18 @@ class OneShot:
             )
         )
 
-    def _result(self, status: JobStatus, *, found_final: bool = False, resumed: bool = False) -> Result:
+    def _result(
+        self,
+        status: JobStatus,
+        hosts: dict[str, JobHost],
+        *,
+        found_final: bool = False,
+        resumed: bool = False,
+    ) -> Result:
         supervisor = self.deployment.supervisor
         seconds = time.monotonic() - self._started
         restarts = supervisor.restarts() if supervisor else 0
-        return Result(self._job_id, status, found_final, resumed, seconds, restarts)
+        return Result(self._job_id, status, hosts, found_final, resumed, seconds, restarts)
 
 
 def impatient(settings: Settings) -> Settings:
@@ -208,5 +234,8 @@ def impatient(settings: Settings) -> Settings:
 
 def job_id_of(backfill: Backfill) -> str:
     """The id of a document's job: its name, and 10 hexadecimal digits of its content."""
-    content = orjson.dumps(backfill.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    document = backfill.model_dump(mode="json")
+    if document["schedule"] is None:
+        del document["schedule"]  # the key came later: documents without it keep their jobs' ids
+    content = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     return f"{backfill.name}-{hashlib.sha256(content).hexdigest()[:10]}"

@@ -14,7 +14,7 @@ from messaging.topics import committed_offsets, end_offsets
 from messaging.views import CompactedView
 from schemas.errors import DeploymentError
 from schemas.job_specs import JobSpec
-from schemas.job_status import JobStatus
+from schemas.job_status import JobHost, JobStatus, job_of
 from schemas.jobs import JobMessage
 from schemas.replays import Replay
 from schemas.settings import KafkaSettings
@@ -67,6 +67,17 @@ def replays_of(kafka: KafkaSettings) -> dict[str, Replay]:
         view.close()
 
 
+def hosts_of(kafka: KafkaSettings, job_id: str) -> dict[str, JobHost]:
+    """One job's counts by host, as of now: read once, from the job's partition."""
+    partition = partition_for(job_id, kafka.partitions.outcomes)
+    view = CompactedView(kafka, Names(kafka.topic_prefix).job_hosts, JobHost.decode, [partition])
+    try:
+        view.catch_up()
+        return {page.host: page for page in view.items.values() if page.job_id == job_id}
+    finally:
+        view.close()
+
+
 def was_submitted(kafka: KafkaSettings, job_id: str) -> bool:
     """Whether the planner has taken the job in, even if the tracker has not heard of it yet."""
     specs = CompactedView(kafka, Names(kafka.topic_prefix).job_specs, JobSpec.decode)
@@ -100,6 +111,39 @@ class StatusBoard:
     def close(self) -> None:
         """Leaves the topic."""
         self._view.close()
+
+
+class HostCountsBoard:
+    """The counts by host of all jobs. Life: made, `refresh` now and then, `close`. For one thread."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        """Reads the topic to its end, so that what is missing does not exist."""
+        self._view = CompactedView(kafka, Names(kafka.topic_prefix).job_hosts, JobHost.decode)
+        self._view.catch_up()
+        self._jobs: dict[str, dict[str, JobHost]] = {}
+        self._take(self._view.items)
+
+    def refresh(self, timeout: float = 0.0) -> None:
+        """Takes in what has come, waiting up to `timeout` seconds for something."""
+        self._take(self._view.poll(timeout))
+
+    def of(self, job_id: str) -> dict[str, JobHost]:
+        """One job's hosts by name; none for a job without, and for one that ended long ago."""
+        return {page.host: page for page in self._jobs.get(job_id, {}).values()}
+
+    def close(self) -> None:
+        """Leaves the topic."""
+        self._view.close()
+
+    def _take(self, changed: Iterable[str]) -> None:
+        for key in changed:
+            job_id = job_of(key)
+            if (page := self._view.items.get(key)) is not None:
+                self._jobs.setdefault(job_id, {})[key] = page
+            elif (pages := self._jobs.get(job_id)) is not None:
+                pages.pop(key, None)
+                if not pages:
+                    del self._jobs[job_id]
 
 
 class SinkPositions:

@@ -108,6 +108,11 @@ class Names:
         """Not among `groups`: it may lose its place, its figures are approximate anyway."""
         return f"{self.prefix}rates"
 
+    @property
+    def notifier_group(self) -> str:
+        """Not among `groups`: it only shares partitions out, and has no place in them."""
+        return f"{self.prefix}notifier"
+
     def sink_group(self, kind: SinkKind) -> str:
         return f"{self.prefix}sink.{kind}"
 

@@ -38,6 +38,7 @@ _DAY = 24 * 3600 * 1000
 _TIMEOUT = 30.0
 _PATIENCE = 5.0
 _LEAST_OFFSET_RETENTION_DAYS = 30
+_COUNTS_SEGMENT_BYTES = 64 * 2**20
 _COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(_DAY)}
 
 
@@ -56,6 +57,9 @@ def topics(kafka: KafkaSettings) -> list[Topic]:
     month, week = {"retention.ms": str(30 * _DAY)}, {"retention.ms": str(7 * _DAY)}
     for_ever = {"retention.ms": "-1", "retention.bytes": "-1"}
     large = {"max.message.bytes": str(MESSAGE_BYTES)}
+    # Written anew twice a second while jobs run: small segments are compacted soon, so that whoever reads
+    # them from their beginning has not much to read.
+    counts = _COMPACTED | large | {"segment.bytes": str(_COUNTS_SEGMENT_BYTES)}
     return [
         Topic(names.jobs, 1, month | large),
         Topic(names.job_specs, 1, _COMPACTED | large),
@@ -66,11 +70,11 @@ def topics(kafka: KafkaSettings) -> list[Topic]:
         Topic(names.outcomes, parts.outcomes, month | large),
         Topic(names.deadletter, parts.deadletter, month | large),
         Topic(names.replays, parts.deadletter, _COMPACTED),
-        Topic(names.ledger, parts.outcomes, _COMPACTED | large),
-        Topic(names.job_status, parts.outcomes, _COMPACTED | large),
+        Topic(names.ledger, parts.outcomes, counts),
+        Topic(names.job_status, parts.outcomes, counts),
         Topic(names.repos, parts.repos, _COMPACTED),
         Topic(names.hosts, parts.dids, _COMPACTED),
-        Topic(names.job_hosts, parts.outcomes, _COMPACTED | large),
+        Topic(names.job_hosts, parts.outcomes, counts),
         Topic(names.rates, parts.outcomes, {"retention.ms": str(_DAY)}),
         Topic(names.configs, 1, _COMPACTED | large),
         Topic(names.tokens, 1, _COMPACTED),

@@ -57,14 +57,19 @@ class TransactionalPublisher:
         """Fences the predecessor of the same transactional id and aborts what it left open."""
         self._call(self._producer.init_transactions, 60.0)
 
-    def publish(self, topic: str, key: str, value: bytes | None) -> None:
-        """Adds one message to the transaction; None is a compacted topic's tombstone. Waits for room."""
-        self.publish_all(topic, key, (value,))
+    def publish(self, topic: str, key: str, value: bytes | None, *, beside: str | None = None) -> None:
+        """Adds one message to the transaction; None is a compacted topic's tombstone. Waits for room.
 
-    def publish_all(self, topic: str, key: str, values: Sequence[bytes | None]) -> None:
+        `beside`: it goes to the partition of that key, not of its own.
+        """
+        self.publish_all(topic, key, (value,), beside=beside)
+
+    def publish_all(
+        self, topic: str, key: str, values: Sequence[bytes | None], *, beside: str | None = None
+    ) -> None:
         """Adds messages of one key, in their order."""
         self._begin()
-        partition, encoded = partition_for(key, self._partitions[topic]), key.encode()
+        partition, encoded = partition_for(beside or key, self._partitions[topic]), key.encode()
         for value in values:
             self._produce(topic, partition, encoded, value)
         self._metrics.published(topic, len(values))

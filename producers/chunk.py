@@ -6,9 +6,9 @@ stand in the way of the others'.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from atp.identity import Identity
@@ -18,12 +18,15 @@ from producers.sources.base import Entry
 from schemas.deadletter import DeadLetter
 from schemas.dids import DidTask
 from schemas.errors import IdentifierInvalid, IdentityError, IdentityUnreachable, SkyfillError
+from schemas.job_status import OTHERS, UNRESOLVED
 from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
 from schemas.plans import PlanCheckpoint
 
 LONGEST_DETAIL = 2000
 """Characters of a detail or of an entry that a message carries: users' files may hold anything."""
+MOST_HOSTS = 5000
+"""Hosts that one message names; documents lead wherever they like."""
 Publication = tuple[str, str, Message]
 """Topic, key, value."""
 
@@ -39,6 +42,8 @@ class Chunk:
     failure: str | None = None
     notes: Sequence[str] = ()
     """What the source told of itself, for the job's user."""
+    resolved: Mapping[str, int] = field(default_factory=dict)
+    """How its entries were resolved; see schemas.outcomes.PlanOutcome."""
 
     def publications(self, names: Names, now: datetime) -> Iterator[Publication]:
         """Every message, tasks first, the checkpoint last."""
@@ -62,10 +67,21 @@ class Chunk:
                 planned=checkpoint.planned,
                 duplicates=checkpoint.duplicates,
                 left_out=checkpoint.left_out,
+                hosts=self._hosts(),
+                resolved=dict(self.resolved),
                 finished=checkpoint.finished,
             ),
         )
         yield names.plans, job_id, checkpoint
+
+    def _hosts(self) -> dict[str, int]:
+        """Its accounts by host; hosts with few accounts share one place where there are too many."""
+        counts = Counter(task.pds for task in self.tasks)
+        counts.update(outcome.host or UNRESOLVED for outcome in self.outcomes)
+        kept = dict(counts.most_common(MOST_HOSTS))
+        if others := len(self.tasks) + len(self.outcomes) - sum(kept.values()):
+            kept[OTHERS] = kept.get(OTHERS, 0) + others
+        return kept
 
 
 def interleave(tasks: Iterable[DidTask]) -> list[DidTask]:

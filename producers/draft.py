@@ -38,6 +38,8 @@ class Draft:
         self._job_id = before.job_id
         self.accounts = 0
         """Entries taken that were not met before: what there is to resolve or to tell of."""
+        self.resolved = Counter[str]()
+        """How those were resolved that had to be."""
         self._cursor = before.cursor
         self._taken: set[object] = set()
         self._met: set[str] = set()
@@ -105,7 +107,9 @@ class Draft:
             left_out=dict(self._left_out),
             finished=finished,
         )
-        return Chunk(self._tasks, self._outcomes, self._letters, checkpoint, failure, self._notes)
+        return Chunk(
+            self._tasks, self._outcomes, self._letters, checkpoint, failure, self._notes, dict(self.resolved)
+        )
 
     def _settle_account(self, entry: Entry, identity: Identity, known: set[str]) -> None:
         did = identity.did

@@ -107,7 +107,8 @@ class JobPlan:
         draft = Draft(self._checkpoint, self._seen, self._scope, self._now, self._notes)
         self._notes = []
         if self._failure is None:
-            draft.settle(await resolve_all(self._resolver, self._pages_of(draft), self._concurrency))
+            pages = self._pages_of(draft)
+            draft.settle(await resolve_all(self._resolver, pages, self._concurrency, draft.resolved))
         finished = self._exhausted or self._failure is not None
         return draft.chunk(finished=finished, failure=self._failure)
 

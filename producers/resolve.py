@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import NamedTuple, Protocol
 
@@ -47,14 +47,18 @@ def account_of(entry: str) -> str:
 
 
 async def resolve_all(
-    resolver: Resolves, pages: AsyncGenerator[Sequence[Entry], None], concurrency: int
+    resolver: Resolves,
+    pages: AsyncGenerator[Sequence[Entry], None],
+    concurrency: int,
+    resolved: Counter[str] | None = None,
 ) -> list[Resolution]:
     """Resolves what `pages` brings, `concurrency` at once. A page is asked for only when a place is free.
 
+    `resolved` counts how: see schemas.outcomes.PlanOutcome.
     The result has the order of the pages. Never raises what a resolver raised, and lets pass what `pages`
     raises.
     """
-    work = _Work(resolver, pages)
+    work = _Work(resolver, pages, Counter() if resolved is None else resolved)
     workers = [asyncio.create_task(work.go_on()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
@@ -69,9 +73,11 @@ async def resolve_all(
 class _Work:
     """What is to be resolved, shared by those that do it."""
 
-    def __init__(self, resolver: Resolves, pages: AsyncGenerator[Sequence[Entry], None]) -> None:
+    def __init__(
+        self, resolver: Resolves, pages: AsyncGenerator[Sequence[Entry], None], resolved: Counter[str]
+    ) -> None:
         self.answers: list[Resolution | None] = []
-        self._resolver, self._pages = resolver, pages
+        self._resolver, self._pages, self._resolved = resolver, pages, resolved
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._reading = asyncio.Lock()
         self._ended = False
@@ -98,6 +104,7 @@ class _Work:
         known = self._resolver.known([entry.account for entry in page if entry.identity is None])
         for entry in page:
             answer = entry.identity or known.get(entry.account)
+            self._resolved["source" if entry.identity else "known" if answer else "directory"] += 1
             if answer is None:
                 self._waiting.append((len(self.answers), entry))
             self.answers.append(None if answer is None else Resolution(entry, answer))

@@ -1,18 +1,23 @@
-"""Topics `ledger` and `job-status`: exact counts per job, keyed by job id, compacted.
+"""Topics `ledger`, `job-status` and `job-hosts`: exact counts per job, and per job and host, compacted.
 
-`Ledger` is the tracker's own state, `JobStatus` what everybody reads; both are written in the transaction
-that commits the outcomes they count.
+`Ledger` is the tracker's own state, `JobStatus` and `JobHost` what everybody reads; all are written in the
+transaction that commits the outcomes they count. A job's messages have to fit into a message whatever comes,
+so that nothing here may grow with hosts, and names are bounded (see stream_workers.tracker.counting).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.message import Count, Instant, Message
 
 Status = Literal["queued", "processing", "paused", "complete", "partial_success", "error", "cancelled"]
+UNRESOLVED = "(unresolved)"
+"""Stands for the host of accounts that no host could be found for."""
+OTHERS = "(others)"
+"""Stands for all names beyond the first so many, and for those that are too long."""
 FINAL: frozenset[Status] = frozenset({"complete", "partial_success", "error", "cancelled"})
 
 
@@ -44,7 +49,12 @@ class Counts(Message):
     @property
     def terminal(self) -> int:
         """Accounts that are done with, one way or another."""
-        return self.completed + self.skipped + self.unavailable + self.failed + self.cancelled
+        return self.succeeded + self.failed + self.cancelled
+
+    @property
+    def succeeded(self) -> int:
+        """Accounts whose records are where they belong, as far as there are any."""
+        return self.completed + self.skipped + self.unavailable
 
 
 class ErrorSample(Message):
@@ -79,18 +89,43 @@ class HistoryEntry(Message):
 
 
 class JobHost(Message):
-    """Topic `job-hosts`: one host's part in a job, keyed `{job id} {host}` in the job's partition."""
+    """Topic `job-hosts`: one host's part in a job, keyed `{job id} {host}`, in the job's partition. The
+    tracker counts in place."""
+
+    model_config = ConfigDict(frozen=False)
 
     job_id: str
     host: str
     planned: Count = 0
     """Accounts that resolved to this host; some may have moved since and count elsewhere."""
-    counts: Counts
+    counts: Counts = Field(default_factory=Counts)
     newest_rev: str | None = None
     """The latest rev of a repository that was fetched from here."""
 
 
-class Ledger(Message):
+def host_key(job_id: str, host: str) -> str:
+    """The key of a host's message in `job-hosts`; a job's id has no space in it."""
+    return f"{job_id} {host}"
+
+
+def job_of(key: str) -> str:
+    """The job of a key of `job-hosts`."""
+    return key.partition(" ")[0]
+
+
+class _OfJob(Message):
+    """What ledger and status have in common."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_hosts(cls, data: Any) -> Any:
+        """Messages from before hosts had a topic of their own carried their counts; those are let go."""
+        return (
+            {key: value for key, value in data.items() if key != "hosts"} if isinstance(data, dict) else data
+        )
+
+
+class Ledger(_OfJob):
     """All that the tracker must remember of a job, which it changes in place."""
 
     model_config = ConfigDict(frozen=False)
@@ -111,15 +146,34 @@ class Ledger(Message):
     gathering: Count = 0
     """Hosts given up whose accounts are still being gathered for their replay."""
     totals: Counts = Field(default_factory=Counts)
-    hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
     """Accounts that ended skipped, unavailable or failed, by reason."""
+    resolved: dict[str, int] = Field(default_factory=dict)
+    """Entries of the source by how they were resolved: `source`, `known` (cache or mirror), `directory`."""
+    errors: dict[str, ErrorSummary] = Field(default_factory=dict)
+    """Attempts that failed, by error type."""
+    history: list[HistoryEntry] = Field(default_factory=list)
+    """The latest events, oldest first."""
+    newest_rev: str | None = None
+    """The latest rev of a repository that was fetched."""
+    scheduled: bool = False
+    """It is a schedule: it waits for its next time, and has no accounts of its own."""
+    forced: bool = False
+    """It was cancelled at once: whatever is counted after that never changes its status."""
     submitted_at: Instant | None = None
     started_at: Instant | None = None
     finished_at: Instant | None = None
+    cancelled_at: Instant | None = None
+    progressed_at: Instant | None = None
+    """When the last outcome of an account or a plan was produced."""
+    awaited_since: Instant | None = None
+    """The last event after which outcomes are to come."""
+    due_at: Instant | None = None
+    """The latest time at which a next attempt is due, as far as was told."""
+    stale_since: Instant | None = None
 
 
-class JobStatus(Message):
+class JobStatus(_OfJob):
     """A job as its user sees it."""
 
     job_id: str
@@ -137,19 +191,29 @@ class JobStatus(Message):
     replayed: Count = 0
     """Accounts whose dead letters were ever replayed, once for each time."""
     totals: Counts = Field(default_factory=Counts)
-    hosts: dict[str, Counts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
+    """Accounts that ended skipped, unavailable or failed, by reason."""
+    resolved: dict[str, int] = Field(default_factory=dict)
+    """Entries of the source by how they were resolved: `source`, `known` (cache or mirror), `directory`."""
     errors: dict[str, ErrorSummary] = Field(default_factory=dict)
     """Attempts that failed, by error type."""
     history: list[HistoryEntry] = Field(default_factory=list)
     """The latest events, oldest first."""
     newest_rev: str | None = None
     """The latest rev of a repository that was fetched."""
+    scheduled: bool = False
+    """It is a schedule: it stays queued and starts jobs of its own; `detail` says when."""
+    source_failed: bool = False
+    """Its source could not be read to the end: `detail` says why."""
     submitted_at: Instant | None = None
     started_at: Instant | None = None
     finished_at: Instant | None = None
+    cancelled_at: Instant | None = None
+    """When it was asked to end; it has once it is `cancelled`."""
     progressed_at: Instant | None = None
-    """When the last outcome was produced."""
+    """When the last outcome of an account or a plan was produced."""
+    due_at: Instant | None = None
+    """The latest time at which a next attempt is due, as far as was told; it may lie behind."""
     stale_since: Instant | None = None
     """Since when nothing has come though work is due; absent: the job is not stale."""
     updated_at: Instant

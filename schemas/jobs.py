@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 from schemas.message import Message
+from schemas.section import NAME_PATTERN
 
 MOST_LETTERS = 1000
 """Dead letters in one command: what follows from it is one transaction."""
+LONGEST_JOB_ID = 200
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a text may name a job: it becomes part of keys, of paths, of URLs and of terminals' lines."""
+    return len(text) <= LONGEST_JOB_ID and re.fullmatch(NAME_PATTERN, text) is not None
 
 
 class JobMessage(Message):

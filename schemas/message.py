@@ -7,6 +7,8 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[int, Field(ge=0, le=2**53)]
+"""A count as somebody tells it; what adds such up can always write the sum and read it back."""
 Instant = AwareDatetime
 """A point in time; UTC where skyfill writes it."""
 

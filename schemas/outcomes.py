@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from schemas.errors import ErrorType
-from schemas.message import Count, Instant, Message
+from schemas.message import Amount, Instant, Message
 
 OutcomeStatus = Literal["completed", "skipped", "unavailable", "failed", "retrying", "cancelled"]
 
@@ -41,24 +41,26 @@ class RepoOutcome(Message):
     error_type: ErrorType | None = None
     reason: str | None = None
     detail: str | None = None
-    attempt: Count = 1
-    replay: Count = 0
+    attempt: Amount = 1
+    replay: Amount = 0
     """How often the account's dead letter was replayed; 0 for its first life."""
     replaces: Replaced | None = None
     """Of a replay: what its terminal outcome takes the place of."""
     strategy: str | None = None
     proof: Literal["commit", "cid"] | None = None
     rev: str | None = None
-    records: dict[str, int] = Field(default_factory=dict)
+    records: dict[str, Amount] = Field(default_factory=dict)
     """Records published, by collection."""
-    dropped: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, Amount] = Field(default_factory=dict)
     """Records not published, by reason: `record_type`, `time_range`, `uri`, `invalid`, `too_large`,
     `cid_mismatch`. Strategy `list` counts only those that it has listed."""
-    undated: Count = 0
+    undated: Amount = 0
     """Records whose day came from the TID, or that have none, for want of a usable createdAt."""
-    bytes: Count = 0
+    bytes: Amount = 0
     seconds: Annotated[float, Field(ge=0)] = 0
     fetched_at: Instant | None = None
+    due_at: Instant | None = None
+    """Of `retrying`: when the next attempt is due."""
 
 
 class PlanOutcome(Message):
@@ -66,15 +68,21 @@ class PlanOutcome(Message):
 
     kind: Literal["plan"] = "plan"
     job_id: str
-    planned: Count
-    duplicates: Count = 0
-    left_out: dict[str, int] = Field(default_factory=dict)
+    planned: Amount
+    duplicates: Amount = 0
+    left_out: dict[str, Amount] = Field(default_factory=dict)
     """What the source held and is no account of the job, by reason."""
+    hosts: dict[str, Amount] = Field(default_factory=dict)
+    """The accounts of this chunk by host: an increment; the figures above are the whole plan's."""
+    resolved: dict[str, Amount] = Field(default_factory=dict)
+    """How the entries of this chunk were resolved: by the `source` itself, as `known` (from cache or mirror),
+    or by the `directory`, which was asked."""
     finished: bool = False
 
 
 class JobEvent(Message):
-    """What the planner made of a command, or of a source that failed or that it read only in part."""
+    """What the planner made of a command, of a source that failed or that it read only in part, or of a
+    schedule: `scheduled`, with a detail that names its next run and its last."""
 
     kind: Literal["job"] = "job"
     job_id: str
@@ -88,17 +96,20 @@ class JobEvent(Message):
         "source_failed",
         "noted",
         "replayed",
+        "scheduled",
     ]
     name: str | None = None
     detail: str | None = None
-    command: Count | None = None
+    command: Amount | None = None
     """Offset in `jobs` of the command that this answers."""
-    count: Count | None = None
+    count: Amount | None = None
     """Of `replayed`: accounts that are tried again from now on; each will have one more terminal outcome."""
-    gathering: Count | None = None
+    gathering: Amount | None = None
     """Of `replayed`: hosts given up whose accounts are still being gathered for their replay."""
-    letters: Count | None = None
+    letters: Amount | None = None
     """Of `replayed`: dead letters that were accepted."""
+    forced: bool = False
+    """Of `cancelled`: the job has ended at once; what is under way still ends by itself."""
     refused: dict[str, list[str]] | None = None
     """Dead letters that are not replayed, by the reason why."""
     at: Instant

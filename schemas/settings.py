@@ -220,6 +220,11 @@ class AlertSettings(Group):
     webhook_secret: SecretStr | None = Field(
         None, description="Signs what is sent there (HMAC-SHA-256): `whsec_` and base64."
     )
+    job_page: str | None = Field(
+        None,
+        pattern=r"^https?://.*\{job_id\}",
+        description="The address of a job's page, told in notices: https://skyfill.example.com/jobs/{job_id}.",
+    )
 
 
 class Settings(BaseSettings):

@@ -32,6 +32,32 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+class NoticeTotals(Message):
+    """A job's accounts by what became of them, and what they brought."""
+
+    accounts: Count
+    """Planned ones."""
+    completed: Count
+    skipped: Count
+    unavailable: Count
+    failed: Count
+    cancelled: Count
+    records: Count
+    bytes: Count
+
+
+class NoticeData(Message):
+    """What a receiver is told. It stays the same from the first attempt to the last."""
+
+    job_id: str
+    name: str | None = None
+    status: str
+    explanation: str
+    totals: NoticeTotals
+    url: str | None = None
+    """The job's page, where `alerts.job_page` says how to make its address."""
+
+
 class Delivery(Message):
     """One notice to one URL. Keyed by its id, which receivers get as `webhook-id`: they may see it twice."""
 
@@ -39,9 +65,12 @@ class Delivery(Message):
     job_id: str
     event: NoticeEvent
     url: str
-    """Without its query, which may hold a secret."""
+    """Without its query, which may hold a secret; `log` for the notifier's own log."""
     occurred_at: Instant
+    data: NoticeData
     attempts: Count = 0
+    first_at: Instant | None = None
+    """The first attempt."""
     next_at: Instant | None = None
     """When it is tried again; absent: never."""
     delivered_at: Instant | None = None

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.java import JarCache, load_program
+from api.webjars import WebJar
+from local.java import JarCache
 from schemas.errors import LocalServerError
 
 _FOLDER = Path(__file__).with_name("static")
@@ -47,7 +47,7 @@ class Assets:
 
     def __init__(self, jars: JarCache | None = None) -> None:
         """`jars`: where the chart library is, or goes to; absent: this user's cache."""
-        self._jars = jars or JarCache()
+        self._jar = WebJar("charts", "META-INF/resources/webjars/uplot/{version}/dist", _CHARTS, jars)
         self._own = {
             path.name: Asset.of(path.name, path.read_bytes())
             for path in sorted(_FOLDER.iterdir())
@@ -75,16 +75,8 @@ class Assets:
         """Fetches the chart library, once, and tries again later where it can't be had. To be cancelled."""
         while not self._charts:
             try:
-                self._charts = await asyncio.to_thread(_charts, self._jars)
-            except (LocalServerError, OSError, zipfile.BadZipFile, KeyError) as error:
+                files = await self._jar.files()
+                self._charts = {f"uplot/{name}": Asset.of(name, content) for name, content in files.items()}
+            except LocalServerError as error:
                 _log.warning("charts are shown as tables: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
-
-
-def _charts(jars: JarCache) -> dict[str, Asset]:
-    program = load_program("charts")
-    folder = jars.fetch(program)
-    version = program.jars[0].coordinate.split(":")[-1]
-    inside = f"META-INF/resources/webjars/uplot/{version}/dist"
-    with zipfile.ZipFile(folder / program.jars[0].file_name) as jar:
-        return {f"uplot/{name}": Asset.of(name, jar.read(f"{inside}/{name}")) for name in _CHARTS}

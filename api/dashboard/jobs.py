@@ -130,8 +130,8 @@ async def _replay(visitor: Visit, job_id: str, fields: dict[str, list[str]], act
             422, {"title": "nothing chosen", "detail": "Choose the letters that are to be replayed."}
         )
     body = None if everything else {"letters": chosen}
-    answer = await visitor.api.send("POST", f"jobs/{segment(job_id)}/retry", body=body)
-    return see_other(f"/jobs/{segment(job_id)}", done=action if answer["letters"] else "nothing")
+    await visitor.api.send("POST", f"jobs/{segment(job_id)}/retry", body=body)
+    return see_other(f"/jobs/{segment(job_id)}", done=action)
 
 
 async def _some_letters(api: ApiClient, job_id: str) -> SimpleNamespace:

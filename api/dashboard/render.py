@@ -45,7 +45,6 @@ _DONE = {
     "stored": "The configuration is stored.",
     "deleted": "The configuration is deleted.",
     "revoked": "The token is revoked.",
-    "nothing": "There was nothing to replay.",
 }
 """What a page says after an action: the address names one of these, so that no text of others gets there."""
 

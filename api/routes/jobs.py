@@ -15,8 +15,8 @@ from api.paging import Cursor, Limit, cursor_of, read_cursor
 from api.problems import Problem, described
 from api.services import Services, services_of
 from api.views import JobList, JobView, largest_first, summary_of, view_of
-from producers.commands import LONGEST_JOB_ID
 from schemas.job_status import Status
+from schemas.jobs import LONGEST_JOB_ID
 from schemas.section import NAME_PATTERN
 
 router = APIRouter(prefix="/api/backfill", tags=["jobs"])
@@ -40,11 +40,16 @@ def known_job(services: Services, job_id: str) -> Job:
     return job
 
 
+def view_now(services: Services, job: Job) -> JobView:
+    """All about a job as the boards have it."""
+    boards, job_id = services.boards, job.status.job_id
+    return view_of(job, boards.rates.of(job_id), boards.job_hosts.of(job_id), boards.hosts.items)
+
+
 @router.get("/status/{job_id}", responses=described(404))
 async def job_status(job_id: JobId, services: Serving, _caller: Viewer) -> JobView:
     """All about a job: progress, hosts, record types, errors, speed, outputs, history."""
-    job, boards = known_job(services, job_id), services.boards
-    return view_of(job, boards.rates.of(job_id), boards.job_hosts.of(job_id), boards.hosts.items)
+    return view_now(services, known_job(services, job_id))
 
 
 @router.get("/jobs", responses=described())

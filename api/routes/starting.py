@@ -16,11 +16,10 @@ from api.documents import DocumentRefused, confined, read_start
 from api.problems import Problem, described
 from api.routes.jobs import Serving
 from api.services import Services
-from producers.commands import LONGEST_JOB_ID
 from producers.estimate import estimate
 from schemas.backfill import Backfill
 from schemas.estimate import Estimate
-from schemas.jobs import JobMessage
+from schemas.jobs import LONGEST_JOB_ID, JobMessage
 from schemas.section import NAME_PATTERN
 
 router = APIRouter(prefix="/api/backfill", tags=["jobs"])

@@ -75,6 +75,12 @@ class Settler:
             self._finish(work, ending)
             return True
 
+    def settle_all(self, works: Iterable[Work], ending: Cancelled) -> None:
+        """The same for many tasks at once, none of which was begun."""
+        with self._lock:
+            for work in works:
+                self.settle(work, ending, None, "")
+
     def settle_large(self, work: Work, got: Fetched, spec: JobSpec, selection: str) -> bool:
         """The same for a repository too large to hold, which takes long and holds up nobody: the lock is
         taken for its end only. For a thread of its own."""
@@ -131,7 +137,8 @@ class Settler:
                     self._host_letter(publisher, task, ending)
             case Retry():
                 due = self._now() + timedelta(seconds=ending.delay)
-                self._outcome(publisher, self._of_failure(task, "retrying", ending))
+                retrying = self._of_failure(task, "retrying", ending)
+                self._outcome(publisher, retrying.model_copy(update={"due_at": due}))
                 self._requeue(
                     publisher,
                     task.model_copy(

@@ -24,10 +24,11 @@ from local.compare import (
 )
 from local.network.truth import AccountTruth
 from messaging import clients
+from messaging.control import hosts_of
 from messaging.names import Names
 from messaging.polling import Delivered, poll
 from messaging.topics import end_offsets
-from schemas.job_status import JobStatus
+from schemas.job_status import JobHost, JobStatus
 from schemas.outcomes import RepoOutcome, decode_outcome
 from schemas.settings import KafkaSettings
 from tests.chaos.carried import Carried
@@ -95,7 +96,8 @@ async def judge(scene: Scene, plan: Plan, carried: Sequence[Carried], status: Jo
     checks = [*_plan(plan, carried), *(_store(store) for store in stores)]
     checks.append(Check("no item of anybody else", items == stores[1].stored, f"{items:,} in the table"))
     checks += await asyncio.to_thread(_topics, scene.settings.kafka, truth)
-    checks += _counts(status, truth, scene.network.hosts)
+    pages = await asyncio.to_thread(hosts_of, scene.settings.kafka, status.job_id)
+    checks += _counts(status, pages, truth, scene.network.hosts)
     found = await asyncio.to_thread(transactions, scene.folder / "kafka" / "log", PREFIX)
     cost = _cost(scene, found, truth)
     for what, number in (
@@ -176,7 +178,9 @@ def _same(promise: str, found: Counter[str], wanted: Counter[str]) -> Check:
     return Check(promise, found == wanted, text + "".join(f"; {key}" for key in [*missing, *surplus][:3]))
 
 
-def _counts(status: JobStatus, truth: list[AccountTruth], hosts: list[str]) -> list[Check]:
+def _counts(
+    status: JobStatus, pages: dict[str, JobHost], truth: list[AccountTruth], hosts: list[str]
+) -> list[Check]:
     """Every figure of the status that the network's truth determines."""
     ok = [account for account in truth if account.state == "ok"]
     unavailable = [account for account in truth if account.state == "unavailable"]
@@ -194,14 +198,21 @@ def _counts(status: JobStatus, truth: list[AccountTruth], hosts: list[str]) -> l
         ("records by type", totals.by_type, dict(Counter(_collection(r.uri) for r in records_of(ok)))),
         ("invalid records", totals.dropped.get("invalid", 0), sum(len(account.invalid) for account in ok)),
         ("reasons", status.reasons, dict(Counter(a.reason for a in truth if a.state != "ok"))),
+        ("unavailable by reason", totals.unavailable_by, dict(Counter(a.reason for a in unavailable))),
+        ("failed by type", sum(totals.failed_by.values()), failed),
+        (
+            "planned by host",
+            sum(page.planned for page in pages.values()),
+            len(truth),
+        ),
         (
             "completed by host",
-            {host: counts.completed for host, counts in status.hosts.items() if counts.completed},
+            {host: page.counts.completed for host, page in pages.items() if page.counts.completed},
             dict(Counter(hosts[account.host] for account in ok)),
         ),
         (
             "records by host",
-            {host: counts.records for host, counts in status.hosts.items() if counts.records},
+            {host: page.counts.records for host, page in pages.items() if page.counts.records},
             {
                 host: number
                 for n, host in enumerate(hosts)

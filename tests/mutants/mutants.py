@@ -24,6 +24,7 @@ SCHEDULE = "stream_workers/fetch/schedule.py"
 ADVERTISED = "atp/advertised.py"
 HIDDEN = "atp/hidden.py"
 BOOK = "stream_workers/tracker/book.py"
+TRACKER_STATUS = "stream_workers/tracker/status.py"
 TRACKER = "stream_workers/tracker/tracker.py"
 PLANNER = "producers/planner.py"
 CHUNK = "producers/chunk.py"
@@ -372,7 +373,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the tracker begins with empty books",
         TRACKER,
-        "            self._ledgers |= view.items\n",
+        "            self._books |= books_of(ledgers.items.values(), pages.items.values())\n",
         "            pass\n",
         (TEST_CRASH,),
     ),
@@ -385,7 +386,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a job ends before its plan",
-        BOOK,
+        TRACKER_STATUS,
         "return ledger.plan_finished and ledger.totals.terminal >= ledger.planned",
         "return ledger.totals.terminal >= ledger.planned",
         (TEST_BOOK,),

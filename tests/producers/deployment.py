@@ -163,7 +163,8 @@ class Deployment:
     def planned(self, job_id: str) -> PlanOutcome:
         """The plan's last figures; zeros before the first."""
         found = [o for o in self.outcomes() if isinstance(o, PlanOutcome) and o.job_id == job_id]
-        return found[-1] if found else PlanOutcome(job_id=job_id, planned=0)
+        last = found[-1] if found else PlanOutcome(job_id=job_id, planned=0)
+        return last.model_copy(update={"hosts": {}, "resolved": {}})  # which are of its chunk alone
 
     def workers_commit(self, offsets: dict[int, int]) -> None:
         """What workers that finished all tasks below `offsets` would have committed."""
@@ -172,9 +173,9 @@ class Deployment:
         request = [ConsumerGroupTopicPartitions(group, places)]
         self.admin.alter_consumer_group_offsets(request)[group].result(30)
 
-    def plan(self, book: Resolves, *, only_job: str | None = None) -> Planner:
+    def plan(self, book: Resolves, **arguments: Any) -> Planner:
         """Plans here and now until all that was submitted is planned; returns the closed planner."""
-        with self.planner(book, only_job=only_job) as planner:
+        with self.planner(book, **arguments) as planner:
             planner.run(threading.Event(), until_planned=True)
             return planner
 

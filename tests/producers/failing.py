@@ -10,10 +10,10 @@ from messaging.topics import end_offsets
 from messaging.transactions import TransactionalPublisher
 from schemas.deadletter import HOST_GIVEN_UP, DeadLetter, LetterId
 from schemas.dids import DidTask
-from schemas.job_status import Ledger
+from schemas.job_status import Counts, Ledger
 from schemas.outcomes import JobEvent, RepoOutcome
 from schemas.replays import Replay
-from stream_workers.tracker.book import enter
+from stream_workers.tracker.book import Book, enter
 from tests.producers.deployment import Deployment, until
 
 
@@ -103,12 +103,21 @@ def replay(deployment: Deployment, job_id: str, letters: Iterable[LetterId | str
 
 
 def ledger(deployment: Deployment, job_id: str) -> Ledger:
-    """A job's books by all that lies in `outcomes`."""
-    books = Ledger(job_id=job_id)
+    """A job's ledger by all that lies in `outcomes`."""
+    return _book(deployment, job_id).ledger
+
+
+def counts_by_host(deployment: Deployment, job_id: str) -> dict[str, Counts]:
+    """The same by host."""
+    return {host: page.counts for host, page in _book(deployment, job_id).hosts.items()}
+
+
+def _book(deployment: Deployment, job_id: str) -> Book:
+    book = Book(Ledger(job_id=job_id))
     for outcome in deployment.outcomes():
         if outcome.job_id == job_id:
-            enter(books, outcome, datetime.now(UTC))
-    return books
+            enter(book, outcome, datetime.now(UTC))
+    return book
 
 
 def answers(deployment: Deployment, job_id: str) -> list[JobEvent]:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atp.identity import Identity
+from messaging.clients import MESSAGE_BYTES
 from messaging.names import Names
-from producers.chunk import LONGEST_DETAIL, Chunk, interleave, shortened, task_of, unresolved
+from producers.chunk import LONGEST_DETAIL, MOST_HOSTS, Chunk, interleave, shortened, task_of, unresolved
 from producers.sources.base import Entry
 from schemas.dids import DidTask
 from schemas.errors import (
@@ -24,7 +25,8 @@ from schemas.errors import (
     IdentityUnreachable,
     SkyfillError,
 )
-from schemas.outcomes import JobEvent, PlanOutcome
+from schemas.job_status import OTHERS, UNRESOLVED
+from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome
 from schemas.plans import PlanCheckpoint
 from tests.producers.deployment import KEY, did
 
@@ -87,9 +89,9 @@ def test_the_checkpoint_comes_last_and_tasks_are_keyed_by_their_host() -> None:
     checkpoint = PlanCheckpoint(
         job_id="job", cursor="3", planned=2, duplicates=1, left_out={"moved": 4}, finished=True
     )
-    chunk = Chunk(
-        [task(1, "https://a"), task(2, "https://b")], [], [], checkpoint, "the disk broke", ["a note"]
-    )
+    lost = RepoOutcome(job_id="job", did="nobody.example", status="failed")
+    tasks = [task(1, "https://a"), task(2, "https://b")]
+    chunk = Chunk(tasks, [lost], [], checkpoint, "the disk broke", ["a note"], {"known": 3})
     sent = list(chunk.publications(Names("p."), NOW))
     assert [(topic, key) for topic, key, _ in sent] == [
         ("p.dids", "https://a"),
@@ -97,14 +99,33 @@ def test_the_checkpoint_comes_last_and_tasks_are_keyed_by_their_host() -> None:
         ("p.outcomes", "job"),
         ("p.outcomes", "job"),
         ("p.outcomes", "job"),
+        ("p.outcomes", "job"),
         ("p.plans", "job"),
     ]
-    assert sent[2][2] == JobEvent(job_id="job", event="noted", detail="a note", at=NOW)
-    assert sent[3][2] == JobEvent(job_id="job", event="source_failed", detail="the disk broke", at=NOW)
-    assert sent[4][2] == PlanOutcome(
-        job_id="job", planned=2, duplicates=1, left_out={"moved": 4}, finished=True
+    assert sent[3][2] == JobEvent(job_id="job", event="noted", detail="a note", at=NOW)
+    assert sent[4][2] == JobEvent(job_id="job", event="source_failed", detail="the disk broke", at=NOW)
+    assert sent[5][2] == PlanOutcome(
+        job_id="job",
+        planned=2,
+        duplicates=1,
+        left_out={"moved": 4},
+        hosts={"https://a": 1, "https://b": 1, UNRESOLVED: 1},
+        resolved={"known": 3},
+        finished=True,
     )
-    assert sent[5][2] == checkpoint
+    assert sent[6][2] == checkpoint
     first = sent[0][2]
     assert isinstance(first, DidTask)
     assert first.rev == "3lx"
+
+
+def test_a_plan_that_leads_to_very_many_hosts_fits_into_a_message() -> None:
+    busy = [task(number, "https://busy.example") for number in range(3)]
+    hosts = [f"https://{'x' * 200}{number}.example" for number in range(MOST_HOSTS + 7)]
+    tasks = [*(task(number, host) for number, host in enumerate(hosts)), *busy]
+    checkpoint = PlanCheckpoint(job_id="job", planned=len(tasks))
+    sent = [m for _, _, m in Chunk(tasks, [], [], checkpoint).publications(Names("p."), NOW)]
+    [plan] = [message for message in sent if isinstance(message, PlanOutcome)]
+    assert len(plan.encode()) < MESSAGE_BYTES / 2
+    assert (plan.hosts["https://busy.example"], plan.hosts[OTHERS]) == (3, 8)
+    assert sum(plan.hosts.values()) == len(tasks)

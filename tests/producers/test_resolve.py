@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
@@ -41,7 +42,9 @@ def test_one_account_is_written_one_way(entry: str, account: str) -> None:
 async def test_answers_keep_the_order_and_the_bound(book: Book) -> None:
     accounts = [did(number) for number in range(100)]
     book.seconds = 0.002
-    answers = await resolve_all(book, pages_of(accounts), 7)
+    resolved = Counter[str]()
+    answers = await resolve_all(book, pages_of(accounts), 7, resolved)
+    assert resolved == {"directory": 100}
     assert [answer.entry.account for answer in answers] == accounts
     assert all(isinstance(a.answer, Identity) and a.answer.did == a.entry.account for a in answers)
     assert book.most_at_once == 7
@@ -64,7 +67,9 @@ async def test_a_page_is_asked_for_only_when_a_place_is_free(book: Book) -> None
 async def test_what_is_known_is_not_asked_for_and_keeps_its_place(book: Book) -> None:
     book.knows_all = True
     accounts = [did(0), "alice.example", did(1), "did:web:x.example", did(2)]
-    answers = await resolve_all(book, pages_of(accounts, 2), 2)
+    resolved = Counter[str]()
+    answers = await resolve_all(book, pages_of(accounts, 2), 2, resolved)
+    assert resolved["known"] == resolved.total() - resolved["directory"] > 0
     assert [answer.entry.account for answer in answers] == accounts
     assert sorted(book.asked) == ["alice.example", "did:web:x.example"]
 

@@ -27,7 +27,7 @@ from messaging.polling import Delivered, poll
 from messaging.topics import committed_offsets, create_topics, end_offsets, topics
 from schemas.dids import DidTask
 from schemas.job_specs import JobSpec, JobState
-from schemas.job_status import JobStatus
+from schemas.job_status import JobHost, JobStatus, job_of
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome, decode_outcome
 from schemas.settings import Settings
 from tests.stream_workers.documents import job_spec
@@ -223,6 +223,17 @@ class Deployment:
         """The job's newest status."""
         values = [m.value for m in await self.read(self.names.job_status) if m.key == job]
         return JobStatus.decode(values[-1] or b"") if values else None
+
+    async def hosts(self, job: str) -> dict[str, JobHost]:
+        """The job's newest counts by host."""
+        found: dict[str, JobHost] = {}
+        for message in await self.read(self.names.job_hosts):
+            if job_of(message.key) == job:
+                host = message.key.removeprefix(f"{job} ")
+                found.pop(host, None)
+                if message.value is not None:
+                    found[host] = JobHost.decode(message.value)
+        return found
 
     async def final(self, job: str) -> JobStatus:
         """The job's status once it has ended."""

@@ -9,15 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.job_status import Counts, JobStatus, Ledger
+from schemas.job_status import UNRESOLVED, Counts, JobHost, JobStatus, Ledger
 from schemas.outcomes import JobEvent, OutcomeStatus, PlanOutcome, RepoOutcome
-from stream_workers.tracker.book import UNRESOLVED, enter, status_of
+from stream_workers.tracker.book import Book, books_of, enter
+from stream_workers.tracker.status import status_of
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 Entry = RepoOutcome | PlanOutcome | JobEvent
 Event = Literal[
-    "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "noted"
+    "submitted",
+    "paused",
+    "resumed",
+    "cancelled",
+    "rejected",
+    "ignored",
+    "source_failed",
+    "noted",
+    "scheduled",
 ]
 
 
@@ -43,17 +52,34 @@ def went(did: str, status: OutcomeStatus, attempt: int = 1, **fields: Any) -> Re
     )
 
 
-def booked(*entries: Entry) -> Ledger:
-    """The ledger after these, one second apart; it goes through its own bytes between any two."""
-    ledger = Ledger(job_id="j")
+class Written:
+    """What a tracker writes of a job's book, and what its successor makes of it."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, bytes] = {}
+
+    def read_back(self, book: Book) -> Book:
+        """The book as it was written last, each change alone."""
+        for key, page in book.changes():
+            if page is None:
+                del self._pages[key]
+            else:
+                self._pages[key] = page.encode()
+        pages = [JobHost.decode(value) for value in self._pages.values()]
+        return books_of([Ledger.decode(book.ledger.encode())], pages)[book.ledger.job_id]
+
+
+def booked(*entries: Entry) -> Book:
+    """The book after these, one second apart; between any two it is written and read back."""
+    book, written = Book(Ledger(job_id="j")), Written()
     for number, entry in enumerate(entries):
-        enter(ledger, entry, AT + timedelta(seconds=number))
-        ledger = Ledger.decode(ledger.encode())
-    return ledger
+        enter(book, entry, AT + timedelta(seconds=number))
+        book = written.read_back(book)
+    return book
 
 
 def status(*entries: Entry) -> JobStatus:
-    return status_of(booked(*entries), AT)
+    return status_of(booked(*entries).ledger, AT)
 
 
 SUBMITTED = event("submitted")
@@ -76,7 +102,9 @@ SUBMITTED = event("submitted")
         ([SUBMITTED, plan(1), went("a", "completed")], "complete"),
         ([SUBMITTED, plan(1), went("a", "unavailable")], "complete"),
         ([SUBMITTED, plan(1), went("a", "skipped")], "complete"),
-        ([SUBMITTED, plan(1), went("a", "failed")], "partial_success"),
+        ([SUBMITTED, plan(1), went("a", "failed")], "error"),
+        ([SUBMITTED, plan(2), went("a", "failed"), went("b", "unavailable")], "partial_success"),
+        ([SUBMITTED, plan(2), went("a", "failed"), went("b", "skipped")], "partial_success"),
         ([SUBMITTED, plan(2), went("a", "failed"), went("b", "completed")], "partial_success"),
         ([SUBMITTED, plan(2), went("a", "completed")], "processing"),
         ([SUBMITTED, plan(1), went("a", "retrying")], "processing"),
@@ -176,13 +204,14 @@ def test_retrying_counts_accounts_not_attempts() -> None:
 
 def test_everything_is_counted_for_the_job_and_for_its_host() -> None:
     two = "https://two.test"
-    ledger = booked(
+    book = booked(
         plan(4),
         went("a", "completed", records={POST: 3, LIKE: 1}, dropped={"uri": 2}, bytes=70),
         went("b", "completed", records={LIKE: 5}, dropped={"uri": 1, "invalid": 1}, bytes=30, host=two),
         went("c", "unavailable", host=two),
         went("d", "failed", host=None),
     )
+    ledger, pages = book.ledger, {host: page.counts for host, page in book.hosts.items()}
     assert ledger.totals == Counts(
         completed=2,
         unavailable=1,
@@ -191,18 +220,21 @@ def test_everything_is_counted_for_the_job_and_for_its_host() -> None:
         bytes=100,
         by_type={POST: 3, LIKE: 6},
         dropped={"uri": 3, "invalid": 1},
+        unavailable_by={"RepoTakendown": 1},
+        failed_by={"network_error": 1},
         errors={"data_unavailable": 1, "network_error": 1},
     )
-    assert ledger.hosts[two] == Counts(
+    assert pages[two] == Counts(
         completed=1,
         unavailable=1,
         records=5,
         bytes=30,
         by_type={LIKE: 5},
         dropped={"uri": 1, "invalid": 1},
+        unavailable_by={"RepoTakendown": 1},
         errors={"data_unavailable": 1},
     )
-    assert ledger.hosts[UNRESOLVED] == Counts(failed=1, errors={"network_error": 1})
+    assert pages[UNRESOLVED] == Counts(failed=1, failed_by={"network_error": 1}, errors={"network_error": 1})
     assert ledger.reasons == {"RepoTakendown": 1, "HostUnreachable": 1}
 
 
@@ -259,9 +291,10 @@ def test_any_interleaving_gives_the_same_totals(
             (i + 1 for i in reversed(range(len(entries))) if isinstance(entries[i], PlanOutcome)), 0
         )
         entries.insert(data.draw(st.integers(earliest, len(entries))), planned)
-    ledger = Ledger(job_id="j")
+    book = Book(Ledger(job_id="j"))
+    ledger = book.ledger
     for number, entry in enumerate(entries):
-        enter(ledger, entry, AT + timedelta(seconds=number))
+        enter(book, entry, AT + timedelta(seconds=number))
         assert ledger.totals.retrying >= 0
         last = number == len(entries) - 1
         assert (ledger.finished_at is not None) == last or not accounts
@@ -271,7 +304,22 @@ def test_any_interleaving_gives_the_same_totals(
     assert totals.retrying == 0
     assert totals.records == 2 * ends.count("completed")
     in_order = booked(*[outcome for account in accounts for outcome in account], plan(len(accounts)))
-    assert ledger.totals == in_order.totals
-    assert ledger.hosts == in_order.hosts
-    assert ledger.reasons == in_order.reasons
-    assert status_of(ledger, AT).status == status_of(in_order, AT).status
+    assert ledger.totals == in_order.ledger.totals
+    assert book.hosts == in_order.hosts
+    assert ledger.reasons == in_order.ledger.reasons
+    assert status_of(ledger, AT).status == status_of(in_order.ledger, AT).status
+
+
+def test_a_schedule_is_queued_and_tells_of_its_runs() -> None:
+    story: list[Entry] = [event("submitted"), event("scheduled", "next run at three")]
+
+    def told(*more: Entry) -> tuple[str, str | None]:
+        story.extend(more)
+        status = status_of(booked(*story).ledger, AT)
+        return status.status, status.detail
+
+    assert told() == ("queued", "next run at three")
+    assert told(event("paused", "no run starts")) == ("paused", "no run starts")
+    assert told(event("resumed", "next run at four")) == ("queued", "next run at four")
+    assert told(event("cancelled", "no more"), plan(0)) == ("cancelled", "no more")
+    assert told(event("scheduled", "next run at five")) == ("cancelled", "no more")

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.job_status import JobStatus, Ledger
+from schemas.job_status import UNRESOLVED, Counts, JobStatus, Ledger
 from schemas.outcomes import JobEvent, OutcomeStatus, Replaced, RepoOutcome
-from stream_workers.tracker.book import UNRESOLVED, enter, status_of
-from tests.stream_workers.test_book import AT, SUBMITTED, Entry, booked, event, plan, status, went
+from stream_workers.tracker.book import Book, enter
+from stream_workers.tracker.status import status_of
+from tests.stream_workers.test_book import AT, SUBMITTED, Entry, Written, booked, event, plan, status, went
 
 ONE, TWO = "https://one.test", "https://two.test"
 ENDS: list[OutcomeStatus] = ["completed", "unavailable", "failed"]
@@ -25,7 +26,9 @@ def replayed(count: int, gathering: int = 0) -> JobEvent:
 
 def again(before: RepoOutcome, status: OutcomeStatus, attempt: int = 1, **fields: Any) -> RepoOutcome:
     """What a replay of the account came to, after a failure."""
-    replaced = Replaced(letter="0:1", did=before.did, host=before.host, reason=before.reason)
+    replaced = Replaced(
+        letter="0:1", did=before.did, host=before.host, reason=before.reason, error_type=before.error_type
+    )
     return went(before.did, status, attempt, replay=before.replay + 1, replaces=replaced, **fields)
 
 
@@ -53,10 +56,13 @@ def test_a_job_that_had_ended_goes_on_and_ends_again() -> None:
 def test_an_account_moves_between_hosts_and_reasons() -> None:
     failed = went("a", "failed", host=None, reason="IdentityUnreachable")
     moved = again(failed, "failed", host=TWO, reason="HostTimeout", error_type="timeout_error")
-    ledger = booked(SUBMITTED, plan(1), failed, replayed(1), moved)
-    assert (ledger.hosts[UNRESOLVED].failed, ledger.hosts[TWO].failed, ledger.totals.failed) == (0, 1, 1)
+    book = booked(SUBMITTED, plan(1), failed, replayed(1), moved)
+    ledger, before, after = book.ledger, book.hosts[UNRESOLVED].counts, book.hosts[TWO].counts
+    assert (before.failed, after.failed, ledger.totals.failed) == (0, 1, 1)
+    assert (before.failed_by, after.failed_by) == ({}, {"timeout_error": 1})
+    assert ledger.totals.failed_by == {"timeout_error": 1}
     assert ledger.reasons == {"HostTimeout": 1}
-    assert status_of(ledger, AT).status == "partial_success"
+    assert status_of(ledger, AT).status == "error"
 
 
 def test_attempts_of_a_replay_are_retries_like_any_other() -> None:
@@ -103,7 +109,7 @@ def test_the_counts_are_those_of_each_accounts_last_end(
     """Lives of accounts, one after the other as long as they fail, in any order among accounts."""
     lives = [ends[: next((n for n, end in enumerate(ends) if end[0] != "failed"), 99) + 1] for ends in wanted]
     last: dict[int, RepoOutcome] = {}
-    ledger = Ledger(job_id="j")
+    book, written = Book(Ledger(job_id="j")), Written()
     entries: list[Entry] = [SUBMITTED, plan(len(lives))]
     waiting = {number: list(ends) for number, ends in enumerate(lives)}
     while waiting := {number: ends for number, ends in waiting.items() if ends}:
@@ -116,14 +122,16 @@ def test_the_counts_are_those_of_each_accounts_last_end(
             last[number] = again(before, end, host=host)
         entries.append(last[number])
     for entry in entries:
-        enter(ledger, entry, AT)
-        ledger = Ledger.decode(ledger.encode())
+        enter(book, entry, AT)
+        book = written.read_back(book)
+    ledger = book.ledger
     ends = Counter(outcome.status for outcome in last.values())
     assert {each: getattr(ledger.totals, each) for each in ENDS} == {each: ends[each] for each in ENDS}
     for host in (ONE, TWO):
         here = Counter(outcome.status for outcome in last.values() if outcome.host == host)
-        counts = ledger.hosts.get(host)
-        assert {e: getattr(counts, e, 0) for e in ENDS} == {e: here[e] for e in ENDS}
+        counts = book.hosts[host].counts if host in book.hosts else Counts()
+        assert {e: getattr(counts, e) for e in ENDS} == {e: here[e] for e in ENDS}
+        assert counts.failed_by == ({"network_error": here["failed"]} if here["failed"] else {})
     reasons = Counter(outcome.reason for outcome in last.values() if outcome.reason)
     assert ledger.reasons == reasons
     assert (ledger.replaying, ledger.finished_at is not None) == (0, True)
@@ -135,6 +143,6 @@ def test_forged_figures_leave_a_ledger_that_can_be_read(count: int) -> None:
     """Anybody may write to the topic; the next tracker has to be able to go on."""
     forged = again(went("x", "failed", host="https://nowhere.test"), "failed")
     late = went("y", "completed", attempt=2)
-    ledger = booked(plan(1), *[replayed(count)], *[forged] * 5, late, late)
+    ledger = booked(plan(1), *[replayed(count)], *[forged] * 5, late, late).ledger
     assert ledger.replaying == 0
     assert ledger.totals.failed >= 0

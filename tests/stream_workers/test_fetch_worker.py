@@ -264,7 +264,7 @@ def test_a_host_that_never_answers_is_given_up_with_one_dead_letter(tour: Tour) 
         found = [(o.status, o.attempt, o.error_type, o.reason) for o in tour.outcomes["down", did]]
         assert found == [("failed", 1, "network_error", "HostGivenUp")]
     status, number = tour.statuses["down"], sights.DOWN_ACCOUNTS
-    assert (status.status, status.totals.failed, status.totals.retrying) == ("partial_success", number, 0)
+    assert (status.status, status.totals.failed, status.totals.retrying) == ("error", number, 0)
     assert status.totals.errors == {"network_error": number}
     assert status.reasons == {"HostGivenUp": number}
     (letter,) = [letter for letter in tour.letters if letter.host == tour.hosts[sights.DOWN]]

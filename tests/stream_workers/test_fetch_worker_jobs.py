@@ -145,8 +145,10 @@ def test_the_status_of_every_job_adds_up(tour: Tour) -> None:
         assert totals.bytes == sum(o.bytes for o in outcomes)
         assert totals.errors == Counter(o.error_type for o in outcomes if o.error_type)
         assert status.outstanding == 0
+        assert all((o.due_at is not None) == (o.status == "retrying") for o in outcomes)
+        pages = tour.hosts_of[job].values()
         for kind in ("completed", "unavailable", "failed", "records", "bytes"):
-            assert sum(getattr(host, kind) for host in status.hosts.values()) == getattr(totals, kind)
+            assert sum(getattr(page.counts, kind) for page in pages) == getattr(totals, kind)
 
 
 def test_a_job_with_failures_is_a_partial_success(tour: Tour) -> None:

@@ -37,7 +37,7 @@ from messaging.polling import Delivered
 from schemas.deadletter import DeadLetter
 from schemas.dids import DidTask
 from schemas.job_specs import JobSpec
-from schemas.job_status import JobStatus
+from schemas.job_status import JobHost, JobStatus
 from schemas.outcomes import JobEvent, RepoOutcome
 from schemas.records import RecordEvent, SyncEvent
 from schemas.repos import RepoState
@@ -118,6 +118,8 @@ class Tour:
     """Messages of `dids.retry` and their keys, by job and DID."""
     repos: dict[str, RepoState]
     statuses: dict[str, JobStatus]
+    hosts_of: dict[str, dict[str, JobHost]]
+    """Counts by host, by job."""
     paused: dict[str, int]
     """While the job was paused: its tasks in the retry topic, its outcomes, requests for its accounts."""
     good_head: str
@@ -189,6 +191,7 @@ async def _travel(network: Network, main: Deployment, guarded: Deployment, folde
         requeued=defaultdict(list),
         repos={m.key: RepoState.decode(m.value or b"") for m in await main.read(main.names.repos)},
         statuses=statuses,
+        hosts_of={job: await main.hosts(job) for job in jobs},
         paused=paused,
         good_head=head,
         exit_codes=codes,
