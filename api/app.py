@@ -18,14 +18,41 @@ from api.letters import Letters
 from api.limits import RequestLimits
 from api.metrics import ApiMetrics
 from api.openapi import TITLE, described_by
-from api.routes import docs, health, jobs, starting
-from api.services import DOCUMENTS_AT_ONCE, PLANS_AT_ONCE, Services
+from api.routes import (
+    audit,
+    commands,
+    configs,
+    docs,
+    events,
+    health,
+    jobs,
+    letters,
+    performance,
+    reports,
+    starting,
+    tokens,
+)
+from api.services import DOCUMENTS_AT_ONCE, PLANS_AT_ONCE, SCANS_AT_ONCE, Services
 from api.streams import Streams
+from api.webjars import WebJar
 from messaging.publisher import Publisher
 from schemas.settings import Settings
 
 _PLAN_SECONDS = 10.0
-ROUTERS = (starting.router, jobs.router, health.router, docs.router)
+ROUTERS = (
+    starting.router,
+    jobs.router,
+    commands.router,
+    letters.router,
+    events.router,
+    reports.router,
+    configs.router,
+    performance.router,
+    tokens.router,
+    audit.router,
+    health.router,
+    docs.router,
+)
 
 
 def create_app(
@@ -91,4 +118,7 @@ async def services_for(
             plan_seconds=plan_seconds,
             plans=asyncio.Semaphore(PLANS_AT_ONCE),
             documents=asyncio.Semaphore(DOCUMENTS_AT_ONCE),
+            scans=asyncio.Semaphore(SCANS_AT_ONCE),
+            docs=WebJar("api-docs", docs.FOLDER, docs.FILES),
+            configs_changing=asyncio.Lock(),
         )

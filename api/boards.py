@@ -28,7 +28,7 @@ from schemas.document import parse_document
 from schemas.errors import ConfigError
 from schemas.hosts import HostState
 from schemas.job_specs import JobSpec
-from schemas.job_status import JobHost, JobStatus, Status
+from schemas.job_status import JobHost, JobStatus, Status, job_of
 from schemas.jobs import JobMessage
 from schemas.message import Message
 from schemas.rates import JobRates
@@ -179,31 +179,31 @@ class JobHosts:
 
     def keep(self, message: Delivered, decoded: bytes | None) -> None:
         """See messaging.follower.Kept."""
-        job_id, _, host = message.key.partition(" ")
+        job_id = job_of(message.key)
         if decoded is not None:
-            self._packed.setdefault(job_id, {})[host] = decoded
+            self._packed.setdefault(job_id, {})[message.key] = decoded
         elif hosts := self._packed.get(job_id):
-            hosts.pop(host, None)
+            hosts.pop(message.key, None)
             if not hosts:
                 del self._packed[job_id]
 
     def of(self, job_id: str) -> dict[str, JobHost]:
-        """A job's hosts."""
+        """A job's hosts, by their names."""
         before = self._unpacked.pop(job_id, {})
         now: dict[str, tuple[bytes, JobHost]] = {}
-        for host, packed in self._packed.get(job_id, {}).items():
-            known = before.get(host)
+        for key, packed in self._packed.get(job_id, {}).items():
+            known = before.get(key)
             if known is not None and known[0] is packed:
-                now[host] = known
+                now[key] = known
                 continue
             try:
-                now[host] = packed, JobHost.decode(packed)
+                now[key] = packed, JobHost.decode(packed)
             except ValidationError:
-                _log.warning("job-hosts: %s of %s can't be read by this version", host, job_id)
+                _log.warning("job-hosts: %s can't be read by this version", key)
         self._unpacked[job_id] = now
         if len(self._unpacked) > _JOBS_UNPACKED:
             self._unpacked.popitem(last=False)
-        return {host: found for host, (_, found) in now.items()}
+        return {found.host: found for _, found in now.values()}
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def problem_of(error: Exception) -> Problem:
         detail = _SENTENCES.get(error.status_code, str(error.detail))
         return Problem(error.status_code, phrase.lower().replace(" ", "-"), detail, headers=error.headers)
     if isinstance(error, RequestValidationError):
-        return _of_parameters(error.errors())
+        return of_parameters(error.errors())
     if isinstance(error, DeploymentError):
         return unavailable(error)
     if isinstance(error, SourceError):
@@ -155,7 +155,8 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _of_parameters(errors: Iterable[Any]) -> Problem:
+def of_parameters(errors: Iterable[Any]) -> Problem:
+    """What pydantic says of parameters or of a body; the first part of each `loc` is which of them."""
     mistakes = [
         Mistake(None, ".".join(str(part) for part in error["loc"][1:]) or None, error["msg"])
         for error in errors

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +18,16 @@ from api.letters import Letters
 from api.limits import RequestLimits
 from api.problems import unavailable
 from api.streams import Streams
+from api.webjars import WebJar
 from messaging.names import Names
 from messaging.publisher import Publisher
 from schemas.errors import DeploymentError
 from schemas.jobs import JobMessage
 from schemas.settings import Settings
+from schemas.tokens import ApiToken
 
 PLANS_AT_ONCE = 2
+SCANS_AT_ONCE = 2
 DOCUMENTS_AT_ONCE = 2
 
 
@@ -43,11 +48,23 @@ class Services:
     plan_seconds: float
     plans: asyncio.Semaphore
     documents: asyncio.Semaphore
+    scans: asyncio.Semaphore
+    docs: WebJar
+    configs_changing: asyncio.Lock
+    """Held from looking at a config's version to having written the next one."""
+    clock: Callable[[], float] = time.monotonic
+    """In seconds."""
 
     @property
     def names(self) -> Names:
         """Names on the broker."""
         return self.boards.names
+
+    def knows(self, token: ApiToken) -> bool:
+        """Whether a token is still good, as far as is read now."""
+        found = self.boards.tokens.items.get(token.id)
+        good = found is not None and found.hash == token.hash and found.revoked_at is None
+        return good and (token.expires_at is None or token.expires_at > self.now())
 
     def now(self) -> datetime:
         """The time, UTC."""

@@ -46,6 +46,7 @@ class JobSummary(View):
     failed: int
     cancelled: int
     retrying: int
+    scheduled: bool = Field(description="It is a schedule, which starts jobs of its own.")
     outstanding: int = Field(description="Accounts that have not ended.")
     percent: float | None = Field(description="Of the accounts planned so far; null while there are none.")
     records: int
@@ -115,7 +116,7 @@ class Performance(View):
     records_per_second: float | None
     repositories_per_second: float | None
     limiter_use: float | None = Field(description="Part of its hosts' budgets that is used, 0 to 1.")
-    cache_hit_rate: float | None = Field(description="Part of the accounts resolved without the directory.")
+    cache_hit_rate: float | None = Field(description="Part of the accounts that were known without asking.")
     eta_seconds: float | None
     rates_at: At | None = Field(description="When the rates were told.")
 
@@ -141,10 +142,13 @@ class JobView(View):
     performance: Performance
     outputs: list[dict[str, Any]]
     newest_rev: str | None
+    scheduled: bool = Field(description="It is a schedule, which starts jobs of its own.")
     submitted_at: At | None
     started_at: At | None
     finished_at: At | None
-    progressed_at: At | None
+    cancelled_at: At | None = Field(description="When it was asked to end.")
+    progressed_at: At | None = Field(description="When the last account ended or was planned.")
+    due_at: At | None = Field(description="The latest time at which a next attempt is due.")
     stale_since: At | None
     updated_at: At
     history: list[HistoryEntry]
@@ -167,6 +171,7 @@ def summary_of(job: Job, rates: JobRates | None) -> JobSummary:
         failed=totals.failed,
         cancelled=totals.cancelled,
         retrying=totals.retrying,
+        scheduled=status.scheduled,
         outstanding=max(0, status.outstanding),
         percent=_percent(status),
         records=totals.records,
@@ -213,6 +218,9 @@ def view_of(
         performance=_performance(status, rates, parts, hosts),
         outputs=document["storage"] if document else [],
         newest_rev=status.newest_rev,
+        scheduled=status.scheduled,
+        cancelled_at=status.cancelled_at,
+        due_at=status.due_at,
         submitted_at=status.submitted_at,
         started_at=status.started_at,
         finished_at=status.finished_at,
@@ -277,9 +285,9 @@ def _performance(
 
 
 def _cache_hit_rate(status: JobStatus) -> float | None:
-    resolved: Mapping[str, int] = getattr(status, "resolved", {})
-    asked = sum(resolved.values())
-    return round(1 - resolved.get("directory", 0) / asked, 4) if asked else None
+    """Of the entries that had to be resolved, how many were known from cache or mirror."""
+    known, asked = status.resolved.get("known", 0), status.resolved.get("directory", 0)
+    return round(known / (known + asked), 4) if known + asked else None
 
 
 def _errors(summaries: Mapping[str, ErrorSummary], counts: Mapping[str, int]) -> list[ErrorView]:

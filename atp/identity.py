@@ -11,14 +11,16 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from atp import keys, syntax
 from atp.handles import DnsTxt, TxtLookup, lookup_handle
+from atp.limiter import HostLimiter
 from atp.net import canonical_origin
 from atp.retry import Backoff
-from atp.xrpc import Client
+from atp.xrpc import Answer, Client
 from schemas.errors import (
     HandleMismatch,
     IdentifierInvalid,
@@ -32,6 +34,7 @@ from schemas.errors import (
 __all__ = ["Identity", "Mirror", "Observer", "Resolver", "canonical_origin", "parse_document"]
 
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
+_AS_FAST_AS_IT_ALLOWS = float("inf")
 _WEB = re.compile(r"did:web:([a-zA-Z0-9.-]+)(%3A[0-9]{1,5})?")
 
 
@@ -64,7 +67,8 @@ class Observer(Protocol):
 class Resolver:
     """Resolves accounts, many at once, each only once at a time.
 
-    A ``mirror`` answers for the directory what it knows, in this thread: some 20 us a DID.
+    A ``mirror`` answers for the directory what it knows, in this thread: some 20 us a DID. The directory is
+    asked as fast as it allows: what it advertises and its refusals are the ``limiter``'s to heed.
 
     ``plc_url`` and ``handle_host`` (an XRPC host to ask for handles, instead of DNS and web) are the
     operator's settings and trusted. ``ttl`` in seconds; ``clock`` is monotonic, in seconds.
@@ -83,6 +87,7 @@ class Resolver:
         ttl: float = 3600.0,
         txt: TxtLookup | None = None,
         backoff: Backoff | None = None,
+        limiter: HostLimiter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -92,9 +97,10 @@ class Resolver:
         self._observer = observer
         self._txt = txt or DnsTxt()
         self._backoff = backoff or Backoff()
+        self._limiter = limiter or HostLimiter(time.time)
         self._cache = _Cache(cache_size, ttl, clock)
         self._slots = asyncio.Semaphore(concurrency)
-        self._flights: dict[tuple[str, bool], asyncio.Task[Identity]] = {}
+        self._flights: dict[tuple[str, bool], _Flight] = {}
 
     async def resolve(self, did_or_handle: str, *, fresh: bool = False) -> Identity:
         """The account of a DID or handle. ``fresh`` passes cache and mirror, and renews the cache.
@@ -115,10 +121,16 @@ class Resolver:
         flight = self._flights.get((name, fresh))
         self._tell("request" if flight is None else "shared")
         if flight is None:
-            flight = asyncio.create_task(self._resolve(name, fresh))
-            self._flights[name, fresh] = flight
-            flight.add_done_callback(lambda done: self._land((name, fresh), done))
-        return await asyncio.shield(flight)  # whoever gives up waiting leaves it to the others
+            flight = self._flights[name, fresh] = _Flight(asyncio.create_task(self._resolve(name, fresh)))
+            flight.work.add_done_callback(lambda done: self._land((name, fresh), done))
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.work)  # whoever gives up waiting leaves it to the others
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.work.done():
+                self._flights.pop((name, fresh), None)  # who comes now may not join what is broken off
+                flight.work.cancel()
 
     def known(self, names: Collection[str]) -> dict[str, Identity]:
         """Those of these DIDs and handles (in lower case) that can be told without asking anybody."""
@@ -136,7 +148,8 @@ class Resolver:
         return found
 
     def _land(self, flight: tuple[str, bool], done: asyncio.Task[Identity]) -> None:
-        del self._flights[flight]
+        if (known := self._flights.get(flight)) is not None and known.work is done:
+            del self._flights[flight]
         if not done.cancelled():
             done.exception()  # seen, even if nobody waits for it any more
 
@@ -208,7 +221,7 @@ class Resolver:
 
     async def _fetch(self, did: str, url: str, trusted: bool) -> Mapping[str, Any]:
         try:
-            answer = await self._client.get_json(url, trusted=trusted)
+            answer = await (self._ask_directory(url) if trusted else self._client.get_json(url))
         except UnexpectedResponse as error:
             if error.status == 404:
                 raise IdentityNotFound(f"there is no {did}") from error
@@ -220,6 +233,12 @@ class Resolver:
         if not isinstance(answer.body, dict):
             raise IdentityIncomplete(f"the document of {did} is not a JSON object")
         return answer.body
+
+    async def _ask_directory(self, url: str) -> Answer:
+        async with self._limiter.turn("plc", "", _AS_FAST_AS_IT_ALLOWS) as turn:
+            answer = await self._client.get_json(url, trusted=True)
+            turn.answered(answer.headers)
+            return answer
 
 
 def parse_document(did: str, document: Mapping[str, Any], *, allow_private: bool = False) -> Identity:
@@ -256,6 +275,14 @@ def _handle(document: Mapping[str, Any]) -> str | None:
             handle = name.removeprefix("at://").lower()
             return handle if syntax.is_handle(handle) else None
     return None
+
+
+@dataclass
+class _Flight:
+    """An account that is being asked for, and how many wait for it; without any it is broken off."""
+
+    work: asyncio.Task[Identity]
+    waiting: int = 0
 
 
 class _Cache:

@@ -82,7 +82,3 @@ class HostLimiter:
     def ready_at(self, kind: str, now: float) -> float:
         """When the host takes a request of this kind, whatever the jobs' paces; now or earlier: at once."""
         return self.budget.ready_at(kind, now)
-
-    def abandon(self, job_id: str) -> None:
-        """The turns that this job waits for raise HostPaused at once: it was cancelled."""
-        self._queue.abandon(job_id)

@@ -112,15 +112,6 @@ class Queue:
             self._budget.lost(ticket)
             self.serve()
 
-    def abandon(self, job_id: str) -> None:
-        """See HostLimiter."""
-        if job := self._jobs.get(job_id):
-            for line in job.waiting.values():
-                for waiting in line:
-                    if not waiting.turn.done():
-                        waiting.turn.set_exception(HostPaused(self._clock()))
-                line.clear()
-
     def serve(self) -> None:
         """Gives every turn that is due, and sets the alarm for the next one."""
         now = self._clock()

@@ -27,7 +27,7 @@ from messaging.control import (
 )
 from messaging.names import SinkKind
 from schemas.backfill import Backfill
-from schemas.errors import LocalServerError
+from schemas.errors import ConfigError, LocalServerError
 from schemas.job_status import JobHost, JobStatus
 from schemas.jobs import JobMessage
 from schemas.settings import Settings
@@ -79,7 +79,15 @@ class OneShot:
         again: bool = False,
         show: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        """`again` runs a finished job once more, under a new id; `show` is called several times a second."""
+        """`again` runs a finished job once more, under a new id; `show` is called several times a second.
+
+        Raises ConfigError for a document with a schedule.
+        """
+        if backfill.schedule is not None:
+            raise ConfigError(
+                "the document has a `schedule`, and this command runs one job to its end; leave the key out, "
+                "or submit the document to a running deployment with `skyfill start`"
+            )
         kinds = sink_kinds(storage.type for storage in backfill.storage)
         self.deployment = Deployment(
             impatient(settings),
@@ -226,5 +234,8 @@ def impatient(settings: Settings) -> Settings:
 
 def job_id_of(backfill: Backfill) -> str:
     """The id of a document's job: its name, and 10 hexadecimal digits of its content."""
-    content = orjson.dumps(backfill.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    document = backfill.model_dump(mode="json")
+    if document["schedule"] is None:
+        del document["schedule"]  # the key came later: documents without it keep their jobs' ids
+    content = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     return f"{backfill.name}-{hashlib.sha256(content).hexdigest()[:10]}"

@@ -20,6 +20,7 @@ from local.java import PINS, Jar, MavenRepository, sha256_of
 KAFKA = "4.1.1"
 DYNAMODB = "2.6.1"
 UPLOT = "1.6.30"
+SWAGGER_UI = "5.17.14"
 SQLITE4JAVA = "1.0.392"
 # Raised together with DYNAMODB: the version of Jetty that it depends on.
 JETTY = "12.0.14"
@@ -36,6 +37,8 @@ ROOTS = {
     ),
     # No program, but the chart library of the dashboard, which no small Python package brings.
     "charts": (f"uPlot {UPLOT}", [f"org.webjars.npm:uplot:{UPLOT}"]),
+    # Likewise: what shows the API's description, without a request to anybody else.
+    "api-docs": (f"Swagger UI {SWAGGER_UI}", [f"org.webjars:swagger-ui:{SWAGGER_UI}"]),
     # "!" is jgo's for: take none of this one's dependencyManagement (it would bring in JUnit).
     "dynamodb": (
         f"DynamoDB Local {DYNAMODB}",

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from messaging.clients import MESSAGE_BYTES
 from messaging.names import Names
 from producers.chunk import LONGEST_DETAIL, Publication, shortened
+from producers.schedules import SUFFIX_LENGTH, outlook
 from schemas.backfill import Backfill
 from schemas.deadletter import DeadLetter, LetterId
 from schemas.document import parse_document
@@ -40,6 +41,8 @@ class Known:
     checkpoint: PlanCheckpoint
     final: bool = False
     """Whether the tracker has ended the job."""
+    going: str | None = None
+    """Of a schedule: its run that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def judge(
         return job.refused(f"not a command: {_first_errors(error)}")
     if message.action == "replay":
         return job.replayed(message.letters or [])
+    if message.action == "cancel":
+        return job.cancelled(force=message.force)
     if message.action != "start":
         return job.turned(message.action)
     if message.backfill is None:
@@ -116,20 +121,27 @@ class _Job:
 
     def started(self, backfill: Backfill) -> Verdict:
         if self.known is not None:
+            if self.known.spec is not None and self.known.spec.state == "cancelled":
+                return self.refused("the job was cancelled, which is final; start it under another id")
             if self.known.spec is not None and self.known.spec.backfill == backfill:
                 return self._ignored("this job was started before, with the same document")
             return self.refused("this job id is taken by another document; choose another one")
         spec = JobSpec(job_id=self.job_id, backfill=backfill, submitted_at=self.now)
         if len(spec.encode()) > _LONGEST_SPEC:
             return self.refused("the document is too large for a message; put its accounts into a file")
+        if backfill.schedule is not None and len(self.job_id) > LONGEST_JOB_ID - SUFFIX_LENGTH:
+            return self.refused(
+                f"the ids of a schedule's runs are {SUFFIX_LENGTH} characters longer than its own, which may "
+                f"have {LONGEST_JOB_ID - SUFFIX_LENGTH} at the most"
+            )
         return Verdict(self.job_id, self._event("submitted", name=backfill.name), spec=spec)
 
     def turned(self, action: str) -> Verdict:
-        """Pause, resume or cancel."""
+        """Pause or resume."""
         if self.known is None or self.known.spec is None:
             return self.refused(f"there is no job to {action}")
         spec = self.known.spec
-        wanted: JobState = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[action]  # type: ignore[assignment]
+        wanted: JobState = {"pause": "paused", "resume": "active"}[action]  # type: ignore[assignment]
         if spec.state == wanted:
             return self._ignored(f"the job is {wanted} already")
         if spec.state == "cancelled":
@@ -137,10 +149,27 @@ class _Job:
         if self.known.final:
             return self.refused(f"the job has ended; can't {action} it")
         turned = spec.model_copy(update={"state": wanted})
-        if wanted == "active":
-            return Verdict(self.job_id, self._event("resumed"), spec=turned)
-        if wanted == "paused":
-            return Verdict(self.job_id, self._event("paused"), spec=turned)
+        event = "resumed" if wanted == "active" else "paused"
+        return Verdict(self.job_id, self._event(event, outlook(turned, self.known, self.now)), turned)
+
+    def cancelled(self, *, force: bool) -> Verdict:
+        """The plan is finished as it is. With `force` the job has ended, whatever is still under way.
+
+        That may also be said of a job that was cancelled before and has not come to its end.
+        """
+        if self.known is None or self.known.spec is None:
+            return self.refused("there is no job to cancel")
+        spec = self.known.spec
+        again = spec.state == "cancelled"
+        if again and (self.known.final or not force):
+            return self._ignored("the job is cancelled already")
+        if self.known.final:
+            return self.refused("the job has ended; can't cancel it")
+        turned = spec.model_copy(update={"state": "cancelled"})
+        event = self._event("cancelled", outlook(turned, self.known, self.now))
+        event = event.model_copy(update={"forced": force})
+        if again:
+            return Verdict(self.job_id, event)
         finished = self.known.checkpoint.model_copy(update={"finished": True})
         plan = PlanOutcome(
             job_id=self.job_id,
@@ -149,7 +178,7 @@ class _Job:
             left_out=finished.left_out,
             finished=True,
         )
-        return Verdict(self.job_id, self._event("cancelled"), turned, finished, plan)
+        return Verdict(self.job_id, event, turned, finished, plan)
 
     def replayed(self, letters: Sequence[str]) -> Verdict:
         """Letters of a job that was started and not cancelled. Each of them is judged where it is read."""
@@ -157,6 +186,8 @@ class _Job:
             return self.refused("there is no job to replay dead letters of")
         if self.known.spec.state == "cancelled":
             return self.refused("the job was cancelled, which is final; start another one for its accounts")
+        if self.known.spec.backfill.schedule is not None:
+            return self.refused("a schedule fetches nothing itself; replay the dead letters of its runs")
         if not 0 < len(letters) <= MOST_LETTERS:
             return self.refused(f"a replay names 1 to {MOST_LETTERS} `letters`, not {len(letters)}")
         try:

@@ -138,9 +138,9 @@ class Lookups:
         specs = [self._jobs.spec(job) for job in self._traces.pending_jobs() if only_job in (None, job)]
         return all(spec is None or spec.state == "paused" for spec in specs)
 
-    async def drop(self) -> None:
-        """Forgets the work in progress."""
-        if self._work is not None:
+    async def drop(self, job_id: str | None = None) -> None:
+        """Forgets the work in progress; with `job_id`, only if it is that job's."""
+        if self._work is not None and job_id in (None, self._work_of):
             self._work.cancel()
             await asyncio.wait({self._work})
             self._work = None

@@ -61,7 +61,13 @@ class PlannedJobs:
         spec, plan, status = self._specs.get(job_id), self._plans.get(job_id), self.status(job_id)
         if spec is None and plan is None and status is None:
             return None
-        return Known(spec, plan or PlanCheckpoint(job_id=job_id), final=status is not None and status.final)
+        checkpoint = plan or PlanCheckpoint(job_id=job_id)
+        going = checkpoint.run if checkpoint.run and not self.ended(checkpoint.run) else None
+        return Known(spec, checkpoint, status is not None and status.final, going)
+
+    def is_known(self, job_id: str) -> bool:
+        """Whether the id was ever used."""
+        return self.known(job_id) is not None
 
     def spec(self, job_id: str) -> JobSpec | None:
         """The job as it stands; None if there is none of this id."""
@@ -96,10 +102,19 @@ class PlannedJobs:
             spec
             for spec in self._specs.values()
             if spec.state == "active"
+            and spec.backfill.schedule is None
             and not self.checkpoint(spec.job_id).finished
             and not self.ended(spec.job_id)
         ]
         return sorted(found, key=lambda spec: (spec.submitted_at, spec.job_id))
+
+    def schedules(self) -> list[JobSpec]:
+        """Schedules that were not cancelled."""
+        return [
+            spec
+            for spec in self._specs.values()
+            if spec.backfill.schedule is not None and spec.state != "cancelled"
+        ]
 
     def waiting(self, job_id: str) -> int:
         """Tasks that were planned and are neither done nor parked for a retry, as far as is known."""

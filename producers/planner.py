@@ -39,6 +39,7 @@ from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
 from producers.replaying import Replaying
 from producers.resolve import Resolves
+from producers.schedules import step
 from producers.sources import Reach, open_source
 from producers.sources.plc import forget_log
 from producers.trim import TaskTrimmer
@@ -109,6 +110,8 @@ class Planner:
         self._plans: dict[str, JobPlan] = {}
         self._turns: dict[str, int] = {}
         self._turn = 0
+        self._since = now()
+        """When this planner took over."""
         self._position: int | None = None  # of `jobs`, while it is held
         self._read_all = False
         self._publisher: TransactionalPublisher | None = None
@@ -147,6 +150,7 @@ class Planner:
                 self._read_all = (self._names.jobs, 0) in polled.ends or (
                     self._read_all and not polled.messages
                 )
+                self._start_runs()
                 self._plan_on()
                 self._replay_on()
                 self._trim_if_due()
@@ -181,7 +185,7 @@ class Planner:
         publisher.open()  # from here on the predecessor can't commit any more: what is read now stays true
         self._jobs.restore()
         self._replaying.restore()
-        self._publisher = publisher
+        self._publisher, self._since = publisher, self._now()
         for job_id in seen.kept(self._folder):
             self._tidy(job_id)
         _log.info("planning from command %s on", self._position)
@@ -218,6 +222,9 @@ class Planner:
         for job_id in judged:
             if self._jobs.checkpoint(job_id).finished:
                 self._drop(job_id)
+            spec = self._jobs.spec(job_id)
+            if spec is not None and spec.state == "cancelled":  # nobody is looked up for it any more
+                self._runner.run(self._replaying.drop(job_id))
 
     def _commit_commands(self, position: int) -> None:
         """Commits what was published, and that all commands before `position` are followed."""
@@ -257,6 +264,21 @@ class Planner:
                     status.totals.failed,
                     status.total,
                 )
+
+    def _start_runs(self) -> None:
+        """Submits the runs of schedules that are due; each schedule's step is one transaction."""
+        assert self._publisher is not None
+        if self._only_job is not None:
+            return
+        for spec in self._jobs.schedules():
+            now, checkpoint = self._now(), self._jobs.checkpoint(spec.job_id)
+            taken = step(spec, checkpoint, self._jobs, now=now, since=self._since)
+            if taken is None:
+                continue
+            self._publish(taken.publications(self._names))
+            self._publisher.commit()
+            self._jobs.take([taken.run] if taken.run else [], [taken.checkpoint])
+            _log.info("schedule %s: %s", spec.job_id, taken.told.detail)
 
     def _notified(self) -> bool:
         try:
@@ -343,6 +365,12 @@ class Planner:
     def _planned(self) -> bool:
         """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""
         if self._only_job is not None:
+            spec = self._jobs.spec(self._only_job)
+            if spec is not None and spec.backfill.schedule is not None:
+                self.failures[spec.job_id] = (
+                    "is a schedule, which is submitted now; the runs are a deployment's (`skyfill producer`)"
+                )
+                return True
             return self._jobs.checkpoint(self._only_job).finished or self._jobs.ended(self._only_job)
         if self._commands or not self._replaying.idle():
             return False

@@ -55,9 +55,9 @@ class Replaying:
         """Reads back what was replayed. Raises DeploymentError where that can't be done."""
         self._traces.restore()
 
-    async def drop(self) -> None:
-        """Forgets the work in progress."""
-        await self._lookups.drop()
+    async def drop(self, job_id: str | None = None) -> None:
+        """Forgets the work in progress; with `job_id`, only if it is that job's."""
+        await self._lookups.drop(job_id)
 
     def close(self) -> None:
         """Leaves the topics."""

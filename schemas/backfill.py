@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from schemas.schedule import Schedule
 from schemas.scope import Scope
 from schemas.secrets import (
     ACCESS_KEY_ID,
@@ -212,6 +213,9 @@ class Backfill(Section):
     processing: Processing = Field(default_factory=Processing)
     storage: list[Storage] = Field(min_length=1, description="One store or a list; each record goes to all.")
     monitoring: Monitoring = Field(default_factory=Monitoring)
+    schedule: Schedule | None = Field(
+        None, description="Starts a job of this document at each due time; absent: it is one job."
+    )
 
     @field_validator("version", mode="before")
     @classmethod

@@ -66,6 +66,7 @@ _REQUIRED_EXAMPLES: dict[tuple[str, ...], Any] = {
     ("storage", "parquet", "path"): "backfill",
     ("monitoring", "webhooks", "url"): "https://example.com/hooks/skyfill",
     ("monitoring", "webhooks", "secret"): "${env:HOOK_SECRET}",
+    ("schedule", "cron"): "0 3 * * *",
 }
 """What `configs/default.yaml` shows for keys that have no default."""
 
@@ -165,8 +166,10 @@ def _mapping(described: Described, schema: Schema, above: tuple[str, ...], depth
             yield from _choice(described, choice, (*above, name), depth + 1, "items" in found)
         elif "properties" in found:
             yield f"{pad}# {found.get('description', '')}"
-            yield f"{pad}{name}:"
-            yield from _mapping(described, found, (*above, name), depth + 1)
+            lines = [f"{pad}{name}:", *_mapping(described, found, (*above, name), depth + 1)]
+            # A section that may be absent and can't be empty is only shown.
+            shown = found.get("required") and name not in schema.get("required", ())
+            yield from (_commented(line, len(pad)) for line in lines) if shown else lines
         else:
             value = _REQUIRED_EXAMPLES.get((*above, name), found.get("default"))
             if value is None and found.get("type") == "array":

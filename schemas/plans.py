@@ -24,3 +24,6 @@ class PlanCheckpoint(Message):
     left_out: dict[str, int] = Field(default_factory=dict)
     """What the source held and is no account of this job, by reason: malformed rows, hosts out of reach, …"""
     finished: bool = False
+    run: str | None = None
+    """Of a schedule, whose `cursor` is the last due time dealt with and whose `chunk` counts its runs: the
+    job id of the last one."""

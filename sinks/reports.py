@@ -109,7 +109,9 @@ class Reports:
                 specs.poll()
                 for job_id in changed:
                     spec, status = specs.items.get(job_id), statuses.items.get(job_id)
-                    if spec is not None and status is not None and status.final:
+                    # A schedule has fetched nothing itself: its runs have reports.
+                    is_job = spec is not None and spec.backfill.schedule is None
+                    if spec is not None and is_job and status is not None and status.final:
                         self._left[job_id] = list(self._destinations(spec))
                     else:
                         self._left.pop(

@@ -40,11 +40,16 @@ def known_job(services: Services, job_id: str) -> Job:
     return job
 
 
+def view_now(services: Services, job: Job) -> JobView:
+    """All about a job as the boards have it."""
+    boards, job_id = services.boards, job.status.job_id
+    return view_of(job, boards.rates.of(job_id), boards.job_hosts.of(job_id), boards.hosts.items)
+
+
 @router.get("/status/{job_id}", responses=described(404))
 async def job_status(job_id: JobId, services: Serving, _caller: Viewer) -> JobView:
     """All about a job: progress, hosts, record types, errors, speed, outputs, history."""
-    job, boards = known_job(services, job_id), services.boards
-    return view_of(job, boards.rates.of(job_id), boards.job_hosts.of(job_id), boards.hosts.items)
+    return view_now(services, known_job(services, job_id))
 
 
 @router.get("/jobs", responses=described())

@@ -161,11 +161,6 @@ class Hosts:
         host = self._hosts.get(origin)
         return host is None or host.breaker.is_suspect
 
-    def abandon(self, job_id: str) -> None:
-        """Nobody waits for a turn of this job any more."""
-        for host in self._hosts.values():
-            host.limiter.abandon(job_id)
-
     def letter_published(self, task: DidTask, commits: int) -> None:
         """A job gave the task's host up, and its dead letter is in the transaction after so many commits."""
         host = self._hosts.get(task.pds)

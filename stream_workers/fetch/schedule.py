@@ -85,21 +85,26 @@ class Schedule:
         self._held.setdefault(work.did_task.job_id, []).append(work)
 
     def release(self, job_id: str) -> None:
-        """The job goes on, or was cancelled: what was held for it is ready."""
+        """The job goes on: what was held for it is ready."""
         for work in self._held.pop(job_id, []):
             self._make_ready(work)
 
-    def hasten(self, job_id: str) -> None:
-        """Its deferred tasks are ready now: the job was cancelled, and there is nothing to wait for."""
-        ready = [entry[2] for entry in self._later if entry[2].did_task.job_id == job_id]
-        self._later = [entry for entry in self._later if entry[2].did_task.job_id != job_id]
+    def call_off(self, job_ids: Collection[str]) -> list[Work]:
+        """Tasks of these jobs that do not run, whatever they wait for: they are the schedule's no more."""
+        found = [work for job_id in job_ids for work in self._held.pop(job_id, ())]
+        found += [entry[2] for entry in self._later if entry[2].did_task.job_id in job_ids]
+        self._later = [entry for entry in self._later if entry[2].did_task.job_id not in job_ids]
         heapq.heapify(self._later)
-        for work in ready:
-            self._make_ready(work)
+        for origin, host in list(self._hosts.items()):
+            for job_id in host.ready.keys() & job_ids:
+                found += host.ready.pop(job_id)
+            self._tidy(origin)
+        return found
 
-    def deferred_jobs(self) -> set[str]:
-        """Jobs with deferred tasks."""
-        return {work.did_task.job_id for _, _, work in self._later}
+    def waiting_jobs(self) -> set[str]:
+        """Jobs with tasks that do not run."""
+        ready = {job_id for host in self._hosts.values() for job_id in host.ready}
+        return ready | self._held.keys() | {work.did_task.job_id for _, _, work in self._later}
 
     def held_jobs(self) -> list[str]:
         """Jobs with tasks on hold."""

@@ -75,6 +75,12 @@ class Settler:
             self._finish(work, ending)
             return True
 
+    def settle_all(self, works: Iterable[Work], ending: Cancelled) -> None:
+        """The same for many tasks at once, none of which was begun."""
+        with self._lock:
+            for work in works:
+                self.settle(work, ending, None, "")
+
     def settle_large(self, work: Work, got: Fetched, spec: JobSpec, selection: str) -> bool:
         """The same for a repository too large to hold, which takes long and holds up nobody: the lock is
         taken for its end only. For a thread of its own."""

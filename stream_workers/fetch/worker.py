@@ -23,6 +23,7 @@ from messaging.views import CompactedView
 from schemas.job_specs import JobSpec
 from schemas.settings import Settings
 from stream_workers.fetch.budget import ByteBudget
+from stream_workers.fetch.cancelling import Cancelling
 from stream_workers.fetch.clearing import Clearing
 from stream_workers.fetch.ending import Cancelled, Ending, Fetched, GivenUp, Requeued, Unreadable
 from stream_workers.fetch.fetcher import Fetcher
@@ -40,6 +41,8 @@ _LARGE_TRANSACTION_SECONDS = 900.0
 _FINISH_SECONDS = 20.0
 """How long SIGTERM lets downloads under way go on."""
 _IDLE_SECONDS = 0.5
+_CALLED_OFF_AT_ONCE = 500
+"""Tasks of cancelled jobs that end in one go: others publish in between."""
 
 
 class FetchWorker:
@@ -82,14 +85,15 @@ class FetchWorker:
         """
         await asyncio.to_thread(self._open)
         consuming = asyncio.create_task(asyncio.to_thread(self._consume))
-        dispatching = asyncio.create_task(self._dispatch())
+        working = [asyncio.create_task(self._dispatch()), asyncio.create_task(self._call_off())]
         stopped = asyncio.create_task(stop.wait())
         waiting: list[asyncio.Future[None] | asyncio.Task[bool] | asyncio.Task[None]]
-        waiting = [stopped, self._failure, consuming, dispatching]
+        waiting = [stopped, self._failure, consuming, *working]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for future in done - {stopped}:
             future.result()  # raises what went wrong
-        dispatching.cancel()
+        for each in working:
+            each.cancel()
         if stop.is_set():
             _log.info(
                 "told to stop: %d downloads under way may end within %.0f s, nothing new begins",
@@ -135,6 +139,7 @@ class FetchWorker:
         self._hosts = Hosts(self._board.known, self._metrics.hosts, time.time)
         self._schedule = Schedule(self._jobs.spec, self._hosts)
         self._visits = Visits(self._fetcher, self._hosts, self._schedule, self._jobs, time.time)
+        self._cancelling = Cancelling(self._jobs, self._schedule, self._visits)
         self._stream = TaskStream(
             kafka,
             names.worker_group,
@@ -207,23 +212,24 @@ class FetchWorker:
             await asyncio.wait(ended)
             self._schedule.drop(kept)  # one that had just ended may have come back
         self._visits.drop(kept)
+        self._cancelling.drop(kept)
         return self._hosts.forget({partition for _, partition in partitions})
 
     def _arrived(self, works: list[Work], broken: list[tuple[Work, Unreadable]], changed: set[str]) -> None:
         now = time.time()
         for work in works:
+            if self._cancelling.concerns(work.did_task.job_id):
+                self._cancelling.add(work)
+                continue
             self._hosts.expect(work.did_task, work.task.partition)
             self._schedule.add(work, now)
         for work, ending in broken:
             self._start(work, self._settle(work, ending))
+        self._cancelling.look()
         for job_id in self._schedule.held_jobs():
             spec = self._jobs.spec(job_id)
             if spec is not None and spec.state != "paused":
                 self._schedule.release(job_id)
-        for job_id in self._schedule.deferred_jobs():
-            spec = self._jobs.spec(job_id)
-            if spec is not None and spec.state == "cancelled":
-                self._schedule.hasten(job_id)
         if changed:
             self._schedule.look_again()
         self._wake.set()
@@ -234,7 +240,6 @@ class FetchWorker:
             now = time.time()
             while work := self._schedule.next_work(now):
                 self._begin(work)
-            self._abandon_cancelled()
             for work, ending in self._clearing.look(now):
                 self._visits.forget(work)
                 self._start(work, self._settle(work, ending))
@@ -247,12 +252,11 @@ class FetchWorker:
             except TimeoutError:
                 continue
 
-    def _abandon_cancelled(self) -> None:
-        """Nobody waits for a host on behalf of a job that was cancelled."""
-        for job_id in {work.did_task.job_id for work in self._running}:
-            spec = self._jobs.spec(job_id)
-            if spec is not None and spec.state == "cancelled":
-                self._hosts.abandon(job_id)
+    async def _call_off(self) -> None:
+        """Ends the tasks of cancelled jobs, which wait for nothing and take no places."""
+        while True:
+            works = await self._cancelling.take(_CALLED_OFF_AT_ONCE)
+            await self._loop.run_in_executor(self._publishing, self._settler.settle_all, works, Cancelled())
 
     def _begin(self, work: Work) -> None:
         spec = self._jobs.spec(work.did_task.job_id)
@@ -288,7 +292,7 @@ class FetchWorker:
             back()
 
     async def _fetch(self, work: Work, spec: JobSpec) -> Back | None:
-        found = await self._visits.visit(work, spec)
+        found = await self._cancelling.visit(work, spec)
         if callable(found):
             return found
         await self._settle(work, found)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from atp.identity import Identity, Resolver
+from atp.limiter import HostLimiter
 from atp.retry import Backoff
 from atp.xrpc import Client
 from schemas.errors import (
@@ -79,11 +80,22 @@ async def at_once(seconds: float) -> None:
     """Sleep for no time."""
 
 
+def impatient() -> HostLimiter:
+    """A limiter whose pauses are over at once."""
+    now = 1_800_000_000.0
+
+    async def skip(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+
+    return HostLimiter(lambda: now, skip)
+
+
 def resolver(directory: Host, client: Client | None = None, **more: Any) -> Resolver:
     client = client or Client(resolver=Names({}))
-    return Resolver(
-        client, plc_url=directory.url, **{"txt": no_txt, "backoff": Backoff(sleep=at_once), **more}
-    )
+    usual = {"txt": no_txt, "backoff": Backoff(sleep=at_once), "limiter": impatient()}
+    return Resolver(client, plc_url=directory.url, **{**usual, **more})
 
 
 # did:plc
@@ -346,6 +358,22 @@ async def test_who_asks_at_the_same_time_shares_one_request(directory: Directory
     assert isinstance(answers[0], asyncio.CancelledError)
     assert answers[1:] == [ALICE] * 9
     assert len(directory.requests) == 1
+
+
+async def test_what_nobody_waits_for_any_more_is_broken_off(directory: Directory) -> None:
+    directory.open.clear()
+    async with Client() as client:
+        resolving = resolver(directory, client)
+        asking = [asyncio.create_task(resolving.resolve(DID)) for _ in range(2)]
+        await directory.arrived.acquire()
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        later = asyncio.create_task(resolving.resolve(DID))  # does not join what is being broken off
+        await directory.arrived.acquire()
+        directory.open.set()
+        assert await later == ALICE
+    assert len(directory.requests) == 2
 
 
 async def test_fresh_does_not_share_a_request_that_is_already_under_way(directory: Directory) -> None:

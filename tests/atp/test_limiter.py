@@ -236,22 +236,17 @@ async def aiter_of(limiter: HostLimiter) -> AsyncIterator[Turn]:
         yield turn
 
 
-@pytest.mark.parametrize("how", ["cancelled", "abandoned"])
-def test_a_turn_that_is_given_up_is_given_up_at_once_and_takes_nothing(how: str) -> None:
+def test_a_turn_that_is_given_up_is_given_up_at_once_and_takes_nothing() -> None:
     async def story() -> None:
         limiter = HostLimiter(loop_time)
         await spend(limiter, told(0, 60))
         gone = [asyncio.create_task(anext(aiter_of(limiter))) for _ in range(3)]
         other = asyncio.create_task(spend(limiter, {}))
         await asyncio.sleep(1)
-        if how == "cancelled":
-            for each in gone:
-                each.cancel()
-        else:
-            limiter.abandon("job")
+        for each in gone:
+            each.cancel()
         ended = await asyncio.gather(*gone, return_exceptions=True)
-        expected = asyncio.CancelledError if how == "cancelled" else HostPaused
-        assert [type(each) for each in ended] == [expected] * 3
+        assert [type(each) for each in ended] == [asyncio.CancelledError] * 3
         assert loop_time() == pytest.approx(START + 1)
         await other
         assert limiter.budget.requests == 2

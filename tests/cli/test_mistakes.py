@@ -115,3 +115,10 @@ def test_a_demo_spares_a_folder_that_is_not_its_own(bare: Skyfill) -> None:
     (bare.folder / "mine" / "thesis.txt").write_text("three years of work")
     assert_refused(bare.run("demo", "--out", "mine"), "other things than a demo's", "--out")
     assert (bare.folder / "mine" / "thesis.txt").exists()
+
+
+def test_run_takes_no_schedule(bare: Skyfill) -> None:
+    storage = {"type": "parquet", "path": "out"}
+    document = bare.document("a", **ACCOUNTS, storage=storage, schedule={"cron": "0 3 * * *"})
+    assert_refused(bare.run("run", document), "`schedule`", "`skyfill start`")
+    assert not (bare.folder / "out").exists()

@@ -173,9 +173,9 @@ class Deployment:
         request = [ConsumerGroupTopicPartitions(group, places)]
         self.admin.alter_consumer_group_offsets(request)[group].result(30)
 
-    def plan(self, book: Resolves, *, only_job: str | None = None) -> Planner:
+    def plan(self, book: Resolves, **arguments: Any) -> Planner:
         """Plans here and now until all that was submitted is planned; returns the closed planner."""
-        with self.planner(book, only_job=only_job) as planner:
+        with self.planner(book, **arguments) as planner:
             planner.run(threading.Event(), until_planned=True)
             return planner
 

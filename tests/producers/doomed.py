@@ -1,9 +1,11 @@
 """A planner in a process of its own that kills itself, or stops, at one point of its life.
 
-    python -m tests.producers.doomed settings.json POINT
+    python -m tests.producers.doomed settings.json POINT [TIME]
 
 POINT is `never`, or `{moment}:{signal}:{chunk}` with the moments `tasks` (some of the chunk's tasks are
-published, its checkpoint is not), `commit` (all is published and not committed) and `after` (committed).
+published, its checkpoint is not), `commit` (all is published and not committed) and `after` (committed), or
+`cancel` and `cancelled`: right before and after the commit by which a job is cancelled; `run` and `ran`: that
+by which a schedule's run is started. TIME is what its clock says.
 Accounts are resolved by a book in memory, or over the network where private hosts are allowed.
 """
 
@@ -15,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
@@ -40,6 +43,7 @@ class Doomed:
         self._signal, _, chunk = rest.partition(":")
         self._chunk = int(chunk or 0)
         self._chunks = self._tasks = 0
+        self._cancels = self._runs = False
 
     def open(self) -> None:
         self._inner.open()
@@ -50,25 +54,38 @@ class Doomed:
             self._tasks += 1
             if self._tasks == TASKS_BEFORE_THE_END:
                 self._reach("tasks")
+        self._cancels |= topic == self._names.job_specs and b'"state":"cancelled"' in (value or b"")
+        self._runs |= topic == self._names.plans and b'"run":' in (value or b"")
         self._inner.publish(topic, key, value)
 
     def commit(self, offsets: Sequence[TopicPartition] = (), consumer: Consumer | None = None) -> None:
         if self._tasks:
             self._reach("commit")
+        if self._cancels:
+            self._reach("cancel")
+        if self._runs:
+            self._reach("run")
         self._inner.commit(offsets, consumer)
         if self._tasks:
             self._reach("after")
-        self._tasks = 0
+        if self._cancels:
+            self._reach("cancelled")
+        if self._runs:
+            self._reach("ran")
+        self._tasks, self._cancels, self._runs = 0, False, False
 
     def _reach(self, moment: str) -> None:
-        if moment == self._moment and self._chunks == self._chunk:
+        if moment == self._moment and self._chunk in (0, self._chunks):
             self._chunk = -1
-            if moment != "after":
+            if moment not in ("after", "cancelled", "ran"):
                 self._inner._producer.flush(10)  # the broker has it all: only the transaction keeps it unseen
             os.kill(os.getpid(), signal.Signals[self._signal])
 
 
-def main(settings_file: str, point: str) -> None:
+def main(settings_file: str, point: str, time: str | None = None) -> None:
+    def now() -> datetime:
+        return datetime.fromisoformat(time) if time else datetime.now(UTC)
+
     settings = Settings.model_validate_json(Path(settings_file).read_text("utf-8"))
     names = Names(settings.kafka.topic_prefix)
 
@@ -79,11 +96,11 @@ def main(settings_file: str, point: str) -> None:
         admin = clients.admin(settings.kafka)
         client, resolver = runner.run(new_resolver(settings.network, PlannerMetrics()))
         book = resolver if settings.network.allow_private_hosts else Book()
-        planner = Planner(settings, book, runner, admin, client=client, new_publisher=publisher)
+        planner = Planner(settings, book, runner, admin, client=client, new_publisher=publisher, now=now)
         planner.run(threading.Event(), until_planned=True)
         planner.close()
         runner.run(client.close())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -100,6 +100,32 @@ def test_the_same_document_again_is_ignored_and_another_one_is_a_dead_letter() -
     assert other.dead_letter is not None
 
 
+def test_a_cancelled_job_is_not_started_again() -> None:
+    again = said({"backfill": DOCUMENT}, known("cancelled"))
+    assert (again.event.event, again.spec) == ("ignored", None)
+    assert again.dead_letter is not None
+    assert "cancelled" in (again.event.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("state", "final", "event", "turns"),
+    [
+        ("active", False, "cancelled", True),
+        ("paused", False, "cancelled", True),
+        ("cancelled", False, "cancelled", False),
+        ("cancelled", True, "ignored", False),
+        ("active", True, "ignored", False),
+    ],
+)
+def test_a_forced_cancel_ends_what_has_not_ended(
+    state: JobState, final: bool, event: str, turns: bool
+) -> None:
+    verdict = said({"action": "cancel", "force": True}, known(state, final=final))
+    assert (verdict.event.event, verdict.event.forced) == (event, event == "cancelled")
+    assert ((verdict.spec is not None), (verdict.plan is not None)) == (turns, turns)
+    assert not said({"action": "cancel"}, known()).event.forced
+
+
 def replay(*letters: str) -> dict[str, Any]:
     return {"action": "replay", "letters": list(letters)}
 

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 ACCOUNTS = [did(n) for n in range(40)]
 
 
-def begin(deployment: Deployment, folder: Path, point: str) -> subprocess.Popen[bytes]:
+def begin(deployment: Deployment, folder: Path, *point: str) -> subprocess.Popen[bytes]:
     settings = folder / "settings.json"
     settings.write_text(deployment.settings.model_dump_json())
-    command = [sys.executable, "-m", "tests.producers.doomed", str(settings), point]
+    command = [sys.executable, "-m", "tests.producers.doomed", str(settings), *point]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
@@ -63,6 +63,27 @@ def test_a_frozen_planner_finds_its_place_taken(
         frozen.kill()
         frozen.wait()
     assert_all_planned_once(deployment)
+
+
+@pytest.mark.parametrize("deployment", [{"tasks_per_partition": 2}], indirect=True)
+@pytest.mark.parametrize("moment", ["cancel", "cancelled"])
+def test_a_planner_killed_while_it_cancels_has_cancelled_or_will(
+    deployment: Deployment, book: Book, tmp_path: Path, moment: str
+) -> None:
+    """In mid-plan: four partitions of two tasks are enough, so that the second chunk is not made."""
+    submit(deployment)
+    doomed = begin(deployment, tmp_path, f"{moment}:SIGKILL")
+    until(lambda: deployment.tasks("j"))
+    deployment.say("j", {"action": "cancel"})
+    assert doomed.wait(60) == -signal.SIGKILL
+    for later in ({"action": "resume"}, {"action": "pause"}, {"action": "replay", "letters": ["0:0"]}):
+        deployment.say("j", later)
+    submit(deployment)
+    deployment.plan(book)
+    assert deployment.events("j") == ["submitted", "cancelled", *["ignored"] * 4]
+    assert {task.did for task in deployment.tasks("j")} == set(ACCOUNTS[:9])
+    assert deployment.planned("j") == PlanOutcome(job_id="j", planned=9, finished=True)
+    assert len(deployment.read(deployment.names.deadletter)) == 4
 
 
 def state_of(process: subprocess.Popen[bytes]) -> str:

@@ -308,3 +308,18 @@ def test_any_interleaving_gives_the_same_totals(
     assert book.hosts == in_order.hosts
     assert ledger.reasons == in_order.ledger.reasons
     assert status_of(ledger, AT).status == status_of(in_order.ledger, AT).status
+
+
+def test_a_schedule_is_queued_and_tells_of_its_runs() -> None:
+    story: list[Entry] = [event("submitted"), event("scheduled", "next run at three")]
+
+    def told(*more: Entry) -> tuple[str, str | None]:
+        story.extend(more)
+        status = status_of(booked(*story).ledger, AT)
+        return status.status, status.detail
+
+    assert told() == ("queued", "next run at three")
+    assert told(event("paused", "no run starts")) == ("paused", "no run starts")
+    assert told(event("resumed", "next run at four")) == ("queued", "next run at four")
+    assert told(event("cancelled", "no more"), plan(0)) == ("cancelled", "no more")
+    assert told(event("scheduled", "next run at five")) == ("cancelled", "no more")

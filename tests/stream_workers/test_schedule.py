@@ -172,15 +172,26 @@ def test_a_deferred_task_comes_back() -> None:
     assert dids(drain(under_test, NOW + 3)) == ["a"]
 
 
-def test_a_cancelled_jobs_deferred_tasks_are_ready_at_once() -> None:
+def test_a_cancelled_jobs_tasks_are_taken_from_wherever_they_wait() -> None:
     under_test = schedule()
-    cancelled, other = work("a", job="cancelled"), work("b", job="other")
-    under_test.defer(cancelled, NOW + 300)
-    under_test.defer(other, NOW + 300)
-    assert under_test.deferred_jobs() == {"cancelled", "other"}
-    under_test.hasten("cancelled")
-    assert drain(under_test) == [cancelled]
-    assert under_test.deferred_jobs() == {"other"}
+    for job in ("cancelled", "other"):
+        under_test.add(work(f"{job}/running", job=job), NOW)
+    running = drain(under_test)
+    waiting = []
+    for job in ("cancelled", "other"):
+        ready, deferred, held = (work(f"{job}/{name}", job=job) for name in ("ready", "deferred", "held"))
+        under_test.add(ready, NOW)
+        under_test.defer(deferred, NOW + 300)
+        under_test.hold(held)
+        waiting.append({ready, deferred, held})
+    assert under_test.waiting_jobs() == {"cancelled", "other"}
+    found = under_test.call_off({"cancelled"})
+    assert (len(found), set(found)) == (3, waiting[0])
+    assert under_test.waiting_jobs() == {"other"}
+    for each in running:
+        under_test.done(each)
+    under_test.release("other")
+    assert set(drain(under_test, NOW + 300)) == waiting[1]
 
 
 def test_held_tasks_wait_for_their_jobs_release() -> None:

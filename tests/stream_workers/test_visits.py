@@ -309,15 +309,3 @@ async def test_what_is_learnt_is_passed_on(driver: Driver) -> None:
     assert not driver.host(2).breaker.is_suspect
     assert driver.host(0).state(commits=1).requests == 3
     assert driver.hosts.by_state() == {"closed": 2, "open": 1, "half_open": 0}
-
-
-async def test_turns_of_a_cancelled_job_are_given_up_at_once(driver: Driver) -> None:
-    driver.jobs._spec = job_spec("job", processing={"requests_per_second": 0.001})
-    driver.add(range(0, ACCOUNTS, HOSTS))
-    await driver.drive(until=1)
-    assert driver._running  # they wait for the job's own pace, a quarter of an hour
-    await asyncio.sleep(0.1)
-    driver.hosts.abandon("job")
-    driver.jobs._spec = job_spec("job", "cancelled")
-    await asyncio.wait(driver._running, timeout=5)
-    assert all(task.done() and callable(task.result()) for task in driver._running)
