@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from atp import dagcbor
-from cli.letters import Chosen, as_json, listing, print_letter, print_replay, totals
+from cli.letters import as_json, listing, print_letter, print_replay, totals
 from cli.moments import moment
-from cli.replay import _commands
+from messaging.replaying import Chosen, replay_commands
 from schemas.deadletter import DeadLetter, LetterId
 from schemas.errors import ConfigError
 from schemas.jobs import MOST_LETTERS
@@ -182,7 +182,7 @@ def test_what_became_of_a_replay() -> None:
 
 def test_commands_are_small_and_name_every_letter_once() -> None:
     jobs = {"b": [LetterId(n % 3, 10**17 + n) for n in range(2500)], "a": [LetterId(0, 7)]}
-    sent = list(_commands(jobs))
+    sent = list(replay_commands(jobs))
     assert [job for job, _ in sent] == ["a", "b", "b", "b"]
     named = Counter(name for job, command in sent if job == "b" for name in command.letters or ())
     assert named == Counter(map(str, jobs["b"]))
