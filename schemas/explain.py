@@ -109,7 +109,7 @@ def _cancelled(status: JobStatus) -> str:
 def _error(status: JobStatus) -> str:
     if status.source_failed:
         if not status.total:
-            return f"Its source could not be read{_because(status)} No account was planned."
+            return f"Its source gave no account to fetch{_because(status)}"
         planned = _accounts(status.total)
         return (
             f"Its source failed half-way{_because(status)} That was after {planned} {_were(status.total)} "

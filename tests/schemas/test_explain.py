@@ -98,7 +98,7 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
         ),
         (
             [SUBMITTED, event("source_failed", "no such file: accounts.csv")],
-            "Its source could not be read: no such file: accounts.csv. No account was planned.",
+            "Its source gave no account to fetch: no such file: accounts.csv.",
         ),
         (
             [SUBMITTED, plan(1, finished=False), event("source_failed", "the relay went away"), plan(1)],
