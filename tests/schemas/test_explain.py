@@ -28,6 +28,14 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
             "It is a schedule: next run 2026-01-02 03:00 UTC, none so far.",
         ),
         (
+            [SUBMITTED, SCHEDULED, event("paused")],
+            "It is a schedule, and paused: next run 2026-01-02 03:00 UTC, none so far.",
+        ),
+        (
+            [SUBMITTED, SCHEDULED, event("cancelled"), plan(0)],
+            "It is a schedule, and cancelled: next run 2026-01-02 03:00 UTC, none so far.",
+        ),
+        (
             [SUBMITTED, plan(0, finished=False)],
             "Its source is being read, and its accounts are looked up; none of them is planned yet.",
         ),
