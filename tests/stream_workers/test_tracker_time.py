@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from messaging.control import HostCountsBoard, hosts_of
 from schemas.job_status import Counts, JobHost, JobStatus
 from schemas.outcomes import JobEvent, PlanOutcome, Replaced, RepoOutcome
 from stream_workers.tracker.tracker import Tracker
@@ -61,6 +62,10 @@ async def test_the_clock_makes_jobs_stale_and_lets_go_of_old_ones(
     async def hosts_are(expected: dict[str, JobHost]) -> bool:
         return await deployment.hosts("old") == expected
 
+    async def gone_from(board: HostCountsBoard) -> bool:
+        board.refresh()
+        return board.of("old") == {}
+
     def clock() -> datetime:
         return datetime.now(UTC) + ahead
 
@@ -86,8 +91,14 @@ async def test_the_clock_makes_jobs_stale_and_lets_go_of_old_ones(
                 "ended",
             ]
 
+            board = await asyncio.to_thread(HostCountsBoard, deployment.settings.kafka)
+            for job, count in (("old", 2), ("slow", 2), ("other", 0)):
+                pages = await asyncio.to_thread(hosts_of, deployment.settings.kafka, job)
+                assert (len(pages), board.of(job)) == (count, pages)
             ahead = timedelta(days=31)
             await deployment.until(lambda: hosts_are({}), "the end of the history")
+            await deployment.until(lambda: gone_from(board), "the same on a board that was there before")
+            board.close()
             slim = await deployment.status("old")
             assert slim is not None
             kept = {"history", "errors", "updated_at"}
