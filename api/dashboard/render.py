@@ -31,6 +31,7 @@ NAVIGATION: tuple[tuple[str, str, Role], ...] = (
     ("/configs", "Configurations", "viewer"),
     ("/performance", "Hosts", "viewer"),
     ("/lag", "Lag", "viewer"),
+    ("/docs", "API", "viewer"),
     ("/tokens", "Tokens", "admin"),
     ("/audit", "Audit", "admin"),
 )

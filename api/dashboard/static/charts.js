@@ -29,9 +29,8 @@ function short(value) {
   return String(+value.toPrecision(3));
 }
 
-function clock(seconds, withDay) {
-  const iso = new Date(seconds * 1000).toISOString();
-  return withDay ? `${iso.slice(5, 10)} ${iso.slice(11, 16)}` : iso.slice(11, 16);
+function clock(seconds, digits) {
+  return new Date(seconds * 1000).toISOString().slice(11, 11 + digits);
 }
 
 function withHoles(times, values) {
@@ -70,7 +69,7 @@ function draw() {
         scales: { x: { time: false }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
         series: [{}, { stroke: line, width: 1.6, fill: `color-mix(in srgb, ${line} 12%, transparent)`, points: { show: false } }],
         axes: [
-          { ...axis, size: 24, space: 64, values: (u, ticks) => ticks.map((tick) => clock(tick, false)) },
+          { ...axis, size: 24, space: 64, values: (u, ticks) => ticks.map((tick) => clock(tick, ticks.at(-1) - ticks[0] < 900 ? 8 : 5)) },
           { ...axis, size: 48, space: 32, values: (u, ticks) => ticks.map(short) },
         ],
         hooks: {
@@ -79,7 +78,7 @@ function draw() {
               const at = u.cursor.idx;
               const last = u.data[1].findLast((value) => value !== null);
               const pointed = at !== null && at !== undefined && u.data[1][at] !== undefined;
-              said.textContent = pointed ? `${clock(u.data[0][at], true)}: ${short(u.data[1][at])}` : short(last);
+              said.textContent = pointed ? `${clock(u.data[0][at], 8)}: ${short(u.data[1][at])}` : short(last);
             },
           ],
         },
