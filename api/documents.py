@@ -6,7 +6,8 @@ What may never break: nobody who may start jobs reads or writes any other file o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,17 @@ def folders_of(folders: Sequence[Path] | None) -> list[Path]:
     return [folder.expanduser().resolve() for folder in folders or [Path.cwd()]]
 
 
-def confined(backfill: Backfill, folders: Sequence[Path]) -> Backfill:
+def confined(backfill: Backfill, folders: Sequence[Path], secrets: Sequence[str] = ()) -> Backfill:
     """The document with all its paths resolved, relative ones from the first of `folders`.
 
-    Raises DocumentRefused for a path that leads out of all of them, also by way of a link.
+    Raises DocumentRefused for a path that leads out of all of them, also by way of a link, and for a
+    reference to a secret that would be sent to an endpoint of the document's own, unless one of the patterns
+    in `secrets` fits.
     """
     data = backfill.model_dump(mode="json")
     places = [("source", data["source"])]
     places += [(f"storage[{number}]", storage) for number, storage in enumerate(data["storage"])]
-    mistakes = []
+    mistakes = list(_sent_away(data["source"], secrets))
     for place, section in places:
         if "path" not in section or "://" in section["path"]:
             continue
@@ -91,6 +94,21 @@ def confined(backfill: Backfill, folders: Sequence[Path]) -> Backfill:
     if mistakes:
         raise DocumentRefused(mistakes)
     return Backfill.model_validate(data)
+
+
+def _sent_away(source: Mapping[str, Any], allowed: Sequence[str]) -> Iterator[Mistake]:
+    """Secrets of this machine that a request wants to have sent to a place of its choice."""
+    if not source.get("endpoint_url"):
+        return
+    for key in ("access_key_id", "secret_access_key", "session_token"):
+        reference = (source.get(key) or "").removeprefix("${").removesuffix("}")
+        if reference and not any(fnmatchcase(reference, pattern) for pattern in allowed):
+            yield Mistake(
+                None,
+                f"backfill.source.{key}",
+                "this secret would be sent to `endpoint_url`, and the setting api.secrets does not allow "
+                "documents that come through the API to do so with this reference",
+            )
 
 
 def merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

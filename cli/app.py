@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from confluent_kafka import KafkaException
 
-from cli import config, deadletter, demo, jobs, lag, plc, processes, run, status, tokens, topics, up
+from cli import config, configs, deadletter, demo, jobs, lag, plc, processes, run, status, tokens, topics, up
 from cli.console import err, tell_error
 from cli.signals import Interrupted
 from schemas.errors import SkyfillError
@@ -56,6 +56,7 @@ for _panel, _commands in _PANELS.items():
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(processes.sink, name="sink", rich_help_panel=_PROCESSES)
 app.add_typer(deadletter.app, name="deadletter", rich_help_panel=_DEPLOYMENT)
+app.add_typer(configs.app, name="configs", rich_help_panel=_DEPLOYMENT)
 app.add_typer(tokens.app, name="token", rich_help_panel=_DEPLOYMENT)
 app.add_typer(topics.app, name="topics", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.tables, name="tables", rich_help_panel=_DEPLOYMENT)

@@ -130,7 +130,7 @@ async def validate_config(request: Request, services: Serving, _caller: Viewer) 
     body = await read_body(request, services.settings.api.body_bytes)
     try:
         backfill = await read_document(body, services.documents)
-        confined(backfill, services.folders)
+        confined(backfill, services.folders, services.settings.api.secrets)
     except DocumentRefused as refused:
         shown = refused.mistakes[:MOST_MISTAKES]
         errors = [MistakeView(line=one.line, key=one.key, message=one.message) for one in shown]
@@ -200,7 +200,7 @@ async def _document(request: Request, services: Services) -> Backfill:
     body = await read_body(request, services.settings.api.body_bytes)
     try:
         backfill = await read_document(body, services.documents)
-        confined(backfill, services.folders)
+        confined(backfill, services.folders, services.settings.api.secrets)
     except DocumentRefused as refused:
         raise refused.problem from refused
     return backfill

@@ -88,7 +88,7 @@ async def _document(request: Request, services: Services) -> Backfill:
     body = await read_body(request, services.settings.api.body_bytes)
     try:
         backfill = await read_start(body, services.boards.configs.items, services.documents)
-        return confined(backfill, services.folders)
+        return confined(backfill, services.folders, services.settings.api.secrets)
     except DocumentRefused as refused:
         raise refused.problem from refused
 

@@ -18,6 +18,7 @@ from messaging.names import Names
 from schemas.backfill import Backfill
 from schemas.configs import StoredConfig
 from schemas.deadletter import DeadLetter
+from schemas.document import load_document
 from schemas.errors import ConfigError
 from schemas.job_status import Counts, JobStatus
 from schemas.jobs import JobMessage
@@ -271,6 +272,35 @@ def test_a_stored_config_is_started_with_changes_as_a_new_job_each_time(here: He
     assert kept.record_types == ["post"]
     wrong = here.say(way, *words[:3], "--set", "processing.max_retrys=7")
     assert (wrong.code, "backfill.processing.max_retrys: unknown key" in wrong.err) == (1, True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_configs_are_kept_shown_exported_and_deleted(here: Here, way: Way, tmp_path: Path) -> None:
+    document, name = tmp_path / "kept.yaml", f"kept-{way}"
+    out = here.server.settings.data_dir / "folder" / "kept"
+    document.write_text(
+        f"backfill: {{name: {name}, source: {{type: inline, dids: [did:plc:a]}}, record_types: [post], "
+        f"storage: {{type: parquet, path: {out}}}, "
+        "monitoring: {webhooks: [{url: 'https://h.example/x', secret: '${env:HOOK}'}]}}"
+    )
+    assert here.say(way, "configs", "put", str(document)).out == f"{name}\n"
+    assert here.say(way, "configs", "put", str(document), "--name", f"{name}-2").code == 0
+    listed = lines(here.say(way, "configs", "list").out)
+    assert [line[:2] for line in listed if line[0].startswith(name)] == [
+        [name, "inline"],
+        [f"{name}-2", "inline"],
+    ]
+    shown = here.say(way, "configs", "show", name)
+    assert load_document(shown.out) == load_document(document)
+    assert "secret: ${env:HOOK}" in shown.out
+    folder = tmp_path / "exported"
+    assert here.say(way, "configs", "export", str(folder)).code == 0
+    assert load_document(folder / f"{name}.yaml") == load_document(document)
+    assert here.say(way, "configs", "delete", name).out == f"config {name} is deleted\n"
+    for words in (("show", name), ("delete", name), ("show", "../x")):
+        gone = here.say(way, "configs", *words)
+        assert (gone.code, f"there is no stored config {words[1]};" in gone.err) == (1, True)
+    assert "can't name a config" in here.say(way, "configs", "put", str(document), "--name", "../x").err
 
 
 @pytest.mark.parametrize("way", WAYS)

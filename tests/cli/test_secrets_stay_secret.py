@@ -55,7 +55,7 @@ def echoing() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.fixture
 def server(kafka: str, tmp_path: Path) -> Iterator[ApiServer]:
-    made = ApiServer(settings_for(kafka, tmp_path))
+    made = ApiServer(settings_for(kafka, tmp_path, secrets=["env:A_*", "env:AN_ID"]))
     yield made
     made.close()
 
@@ -121,6 +121,9 @@ def test_the_value_of_a_secret_is_nowhere(
         answers += [operator.put("/api/backfill/configs/bad", json={"backfill": literal(section)})]
         answers += [operator.get("/api/backfill/configs/kept", headers={"Accept": "application/yaml"})]
         assert [answer.status_code for answer in answers] == [422, 201, 422, 200]
+        away = operator.post("/api/backfill/start?job_id=away", json={"backfill": sent_away(section)})
+        assert away.status_code == 422
+        assert "would be sent to `endpoint_url`" in away.json()["detail"]
         assert "${env:A_KEY}" in answers[3].text
         # Whoever talks to Kafka directly may say anything; from there it goes no further.
         server.board.write(names.jobs, "literal", json.dumps({"backfill": literal(section)}).encode())
@@ -182,6 +185,11 @@ def document(endpoint: str) -> dict[str, Any]:
             "webhooks": [{"url": f"https://hooks.example/x?key={QUERY}", "secret": "${env:A_HOOK}"}]
         },
     }
+
+
+def sent_away(section: dict[str, Any]) -> dict[str, Any]:
+    """The same with a secret of this process, on its way to a server of the document's choice."""
+    return section | {"source": section["source"] | {"access_key_id": "${env:AWS_SECRET_ACCESS_KEY}"}}
 
 
 def literal(section: dict[str, Any]) -> dict[str, Any]:
