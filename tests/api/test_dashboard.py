@@ -79,7 +79,7 @@ class Window:
         page.on("request", self._request)
 
     async def log_in(self, role: Role = "operator") -> Page:
-        """By the link that `skyfill up` prints."""
+        """By an address that logs in by itself."""
         await self.page.goto(f"/login#{self._site.server.tokens[role]}")
         await expect(self.page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
         assert "skf_" not in self.page.url

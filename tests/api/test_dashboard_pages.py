@@ -16,6 +16,7 @@ from api.dashboard.assets import Assets
 from api.dashboard.visits import inside
 from local.java import JarCache
 from schemas.backfill import Backfill
+from schemas.deadletter import DeadLetter
 from schemas.hosts import BucketState, HostState
 from schemas.job_specs import JobSpec
 from schemas.job_status import Counts, ErrorSample, ErrorSummary, HistoryEntry, JobHost, JobStatus
@@ -423,3 +424,122 @@ def test_pages_answer_within_a_budget_of_their_own_token(server: ApiServer, visi
     job(server, "counted-1")
     left = [int(visitor.get("/jobs/counted-1").headers["RateLimit-Remaining"]) for _ in range(2)]
     assert left[0] - left[1] == 1, "what a page asks of the API itself is not counted again"
+
+
+def etag_in(page: str) -> str:
+    """The version that a form was made from."""
+    return str(next(field["value"] for field in Markup(page).all("input") if field.get("name") == "etag"))
+
+
+def test_a_configuration_is_stored_changed_started_from_and_deleted(
+    server: ApiServer, visitor: httpx.Client
+) -> None:
+    filled = {
+        "view": "form",
+        "do": "store",
+        "name": "kept-config",
+        "source": "inline",
+        "inline.dids": "did:plc:z72i7hdynmk6r22z27h6tvur",
+        "storage": "parquet",
+        "parquet.path": "out",
+    }
+    stored = visitor.post("/start", data=filled)
+    assert (stored.status_code, stored.headers["location"]) == (303, "/configs/kept-config?done=stored")
+    assert 'href="/configs/kept-config"' in text_of(visitor.get("/configs"))
+    page = text_of(visitor.get("/configs/kept-config"))
+    etag = etag_in(page)
+
+    changed = (
+        "backfill:\n  name: kept-config\n  source: {type: relay}\n  storage: {type: parquet, path: out}\n"
+    )
+    wrong = visitor.post("/configs/kept-config", data={"document": changed + "  typo: 1\n", "etag": etag})
+    assert wrong.status_code == 422
+    assert "line 5" in wrong.text
+    assert "typo: 1" in wrong.text, "what was typed is still there"
+    done = visitor.post("/configs/kept-config", data={"document": changed, "etag": etag})
+    assert done.status_code == 303
+    late = visitor.post("/configs/kept-config", data={"document": changed, "etag": etag})
+    assert late.status_code == 412, "somebody has changed it meanwhile"
+    assert "is not the version" in late.text
+
+    form = Markup(text_of(visitor.get("/start?config=kept-config")))
+    chosen = [option["value"] for option in form.all("option") if "selected" in option]
+    assert "relay" in chosen
+    with somebody(server, "viewer") as viewer:
+        assert 'class="danger"' not in text_of(viewer.get("/configs/kept-config"))
+        assert viewer.post("/configs/kept-config/delete", data={}).status_code == 403
+    etag = etag_in(text_of(visitor.get("/configs/kept-config")))
+    gone = visitor.post("/configs/kept-config/delete", data={"etag": etag})
+    assert gone.headers["location"] == "/configs?done=deleted"
+    assert visitor.get("/configs/kept-config").status_code == 404
+
+
+def test_an_admin_makes_a_token_sees_it_once_and_revokes_it(server: ApiServer) -> None:
+    with somebody(server, "admin") as admin, somebody(server, "operator") as operator:
+        assert operator.get("/tokens").status_code == 403
+        assert admin.post("/tokens", data={"name": "x", "role": "viewer", "days": "soon"}).status_code == 422
+        made = admin.post("/tokens", data={"name": EVIL[:60], "role": "viewer", "days": "7"})
+        shown = re.search(r"skf_([0-9a-f]{10})_[A-Za-z0-9_-]{43}", text_of(made))
+        assert shown
+        listed = text_of(admin.get("/tokens"))
+        assert shown[1] in listed
+        assert shown[0] not in listed
+        with httpx.Client(base_url=server.url, cookies={"skyfill_token": shown[0]}, timeout=30) as visitor:
+            assert visitor.get("/").status_code == 200
+            assert admin.post(f"/tokens/{shown[1]}/revoke").headers["location"] == "/tokens?done=revoked"
+            assert visitor.get("/").status_code == 303
+
+
+def test_an_action_of_a_page_is_in_the_audit_once_under_the_visitors_name(server: ApiServer) -> None:
+    job(server, "audited-1", JobStatus(job_id="audited-1", status="processing", total=1, updated_at=NOW))
+    with somebody(server, "admin") as admin:
+        assert admin.post("/jobs/audited-1/pause").headers["location"] == "/jobs/audited-1?done=pause"
+        assert "The job is being paused." in text_of(admin.get("/jobs/audited-1?done=pause"))
+        assert admin.post("/jobs/audited-1/nonsense").status_code == 404
+        assert admin.post("/jobs/audited-1/replay", data={}).status_code == 422
+        admin.post("/start/check", data={"view": "yaml", "document": "nothing"})
+        page = text_of(admin.get("/audit"))
+        entries = [row for row in page.split("<tr>") if "audited-1" in row]
+        assert len(entries) == 1
+        assert "pause_job" in entries[0]
+        assert "test admin" in entries[0]
+        assert "127.0.0.1" in entries[0]
+        assert "validate" not in page
+
+
+def test_a_conflict_is_told_with_a_way_back(server: ApiServer, visitor: httpx.Client) -> None:
+    job(server, "ended-1", JobStatus(job_id="ended-1", status="complete", updated_at=NOW))
+    answer = visitor.post("/jobs/ended-1/pause")
+    assert answer.status_code == 409
+    assert "has ended (complete)" in answer.text
+    assert 'href="/jobs/ended-1"' in answer.text
+
+
+def test_letters_are_listed_and_chosen_by_stage(server: ApiServer, visitor: httpx.Client) -> None:
+    began = datetime.fromtimestamp(0, UTC)
+    job(
+        server, "letters-1", JobStatus(job_id="letters-1", status="error", submitted_at=began, updated_at=NOW)
+    )
+    board = server.board
+    for place, stage in enumerate(("fetch", "record")):
+        letter = DeadLetter.model_validate(
+            {
+                "stage": stage,
+                "error_type": "fetch_failed",
+                "reason": f"Reason{place}",
+                "detail": EVIL,
+                "job_id": "letters-1",
+                "did": f"did:plc:{place}",
+                "at": NOW,
+            }
+        )
+        board.write(board.names.deadletter, f"did:plc:{place}", letter)
+    page = text_of(visitor.get("/jobs/letters-1/letters"))
+    assert (page.count("Reason0"), page.count("Reason1")) == (1, 1)
+    assert page.count('name="letters"') == 1, "a broken record is not fetched again"
+    assert "one record is broken" in page
+    assert "<script>alert" not in page
+    only = text_of(visitor.get("/jobs/letters-1/letters?stage=record"))
+    assert (only.count("Reason0"), only.count("Reason1")) == (0, 1)
+    nothing = text_of(visitor.get("/jobs/letters-1/letters?reason=Nothing"))
+    assert "Nothing was given up." in nothing

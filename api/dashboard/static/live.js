@@ -3,11 +3,12 @@
 
 const main = document.querySelector("main[data-live]");
 const lamp = document.getElementById("live");
-const every = 1000 * Number(main.dataset.every || 5);
-const leastPause = 1000;
+const leastPause = 1500;
+let every = 1000 * Number(main.dataset.every || 5);
 let fetching = false;
 let askedFor = false;
-let lastAt = 0;
+let lastAt = Date.now();
+let events = null;
 let ended = false;
 
 function show(on, text) {
@@ -16,13 +17,14 @@ function show(on, text) {
 }
 
 function inUse(part) {
-  if (part.querySelector("details.confirm[open], [aria-busy='true']")) return true;
+  if (part.querySelector("details.confirm[open], input:checked")) return true;
   const focused = document.activeElement;
   return part.contains(focused) && focused.matches("input, select, textarea");
 }
 
 function exchange(part, fresh) {
-  if (part.innerHTML === fresh.innerHTML || inUse(part)) return;
+  if (part.innerHTML === fresh.innerHTML) return true;
+  if (inUse(part)) return false;
   const focused = part.contains(document.activeElement) ? document.activeElement : null;
   const opened = [...part.querySelectorAll("details[open][id]")].map((details) => details.id);
   part.replaceChildren(...fresh.childNodes);
@@ -34,9 +36,10 @@ function exchange(part, fresh) {
     const again = focused.id ? document.getElementById(focused.id) : null;
     (again ?? part.closest("[tabindex]") ?? main).focus({ preventScroll: true });
   }
+  return true;
 }
 
-export async function refresh() {
+async function refresh() {
   if (fetching) {
     askedFor = true;
     return;
@@ -55,14 +58,17 @@ export async function refresh() {
     }
     if (!answer.ok) throw new Error(String(answer.status));
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    let all = true;
     for (const part of document.querySelectorAll("[data-part]")) {
       const fresh = page.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
-      if (fresh) exchange(part, fresh);
+      if (fresh) all = exchange(part, fresh) && all;
     }
+    // What was in use comes again with the next answer.
     const freshMain = page.querySelector("main[data-live]");
-    if (freshMain) main.dataset.seen = freshMain.dataset.seen ?? "";
+    if (freshMain && all) main.dataset.seen = freshMain.dataset.seen ?? "";
+    if (freshMain) takeUp(freshMain);
     document.title = page.title;
-    if (!ended) show(true, "live");
+    show(!ended, ended ? "ended" : "live");
     document.dispatchEvent(new CustomEvent("skyfill:refreshed"));
   } catch {
     show(false, "no answer, trying again");
@@ -81,23 +87,44 @@ function soon() {
   }, Math.max(0, lastAt + leastPause - Date.now()));
 }
 
-function follow(address) {
-  const events = new EventSource(address);
+// The page as it is now says what to follow, and how often to ask: a replay wakes an ended job up again.
+function takeUp(fresh) {
+  every = 1000 * Number(fresh.dataset.every);
+  if (fresh.dataset.live && ended) ended = false;
+  main.dataset.live = fresh.dataset.live;
+  follow();
+}
+
+// A browser has few connections to one server: a page that nobody looks at gives its own back.
+function follow() {
+  if (!main.dataset.live || ended || document.hidden || events) return;
+  events = new EventSource(main.dataset.live);
   events.addEventListener("status", soon);
   events.addEventListener("entry", soon);
   events.addEventListener("end", () => {
     ended = true;
-    events.close();
+    leave();
     soon();
-    show(false, "ended");
   });
   events.addEventListener("open", () => show(true, "live"));
   // It connects again by itself; where it gave up, the clock below goes on alone.
   events.addEventListener("error", () => show(false, "connecting"));
 }
 
-if (main.dataset.live) follow(main.dataset.live);
+function leave() {
+  events?.close();
+  events = null;
+}
+
+follow();
 setInterval(() => {
-  if (!document.hidden && !ended && Date.now() - lastAt >= every) refresh();
-}, 1000);
-document.addEventListener("visibilitychange", soon);
+  if (!document.hidden && Date.now() - lastAt >= every) refresh();
+}, 500);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    leave();
+  } else {
+    follow();
+    soon();
+  }
+});
