@@ -43,13 +43,13 @@ def create(
     """Make DynamoDB tables, with on-demand billing. Changes nothing that exists."""
     from sinks.tables import connect, create_table  # boto3 takes long to load
 
-    wanted = [(name, region) for name in names or []]
+    wanted: list[tuple[str, str | None, DynamoDBStorage | None]] = [(n, region, None) for n in names or []]
     if config is not None:
         storages = load_document(config).storage
-        wanted += [(s.table_name, region or s.region) for s in storages if isinstance(s, DynamoDBStorage)]
+        wanted += [(s.table_name, region or s.region, s) for s in storages if isinstance(s, DynamoDBStorage)]
     if not wanted:
         raise ConfigError("no table is named; give names, or a document that names some with --config")
     settings = load_settings().dynamodb
-    for name, where in wanted:
-        made = create_table(connect(settings, where), name)
+    for name, where, store in wanted:
+        made = create_table(connect(settings, where, store), name)
         out.print(f"{name}: {'made' if made else 'was there'}")

@@ -16,6 +16,7 @@ from pydantic_settings import SettingsError
 from local.announcement import announced
 from local.broker import require_answer
 from schemas.errors import ConfigError
+from schemas.secrets import is_secret_key, mask
 from schemas.settings import SETTINGS_FILE, Settings
 
 Data = Annotated[
@@ -76,7 +77,9 @@ def _wrong(details: Any) -> str:
     variable = _PREFIX + "__".join(map(str, details["loc"])).upper()
     if details["type"] == "extra_forbidden":
         return f"setting {key}: there is no such setting; docs/config.md lists all"
-    return f"setting {key} ({variable}): {details['msg']}, not {details['input']!r}"
+    if any(is_secret_key(str(part)) for part in details["loc"]):
+        return f"setting {key} ({variable}): {details['msg']}"
+    return f"setting {key} ({variable}): {details['msg']}, not {mask(repr(details['input']))}"
 
 
 def _refuse_misspelt() -> None:

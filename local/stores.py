@@ -45,7 +45,7 @@ def require_tables(backfill: Backfill, settings: DynamoDBSettings, *, create: bo
     """
     for storage in backfill.storage:
         if isinstance(storage, DynamoDBStorage):
-            client = connect(settings, storage.region)
+            client = connect(settings, storage.region, storage)
             if create:
                 create_table(client, storage.table_name)
             elif not table_exists(client, storage.table_name):

@@ -26,6 +26,7 @@ from schemas.jobs import MOST_LETTERS, JobMessage
 from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome
 from schemas.plans import PlanCheckpoint
+from schemas.secrets import masked_json
 from schemas.section import NAME_PATTERN
 
 LONGEST_JOB_ID = 200
@@ -210,7 +211,7 @@ class _Job:
             reason="CommandRefused",
             detail=shortened(why),
             job_id=self.job_id,
-            payload=self.value[:_LONGEST_PAYLOAD].decode("utf-8", "replace"),
+            payload=masked_json(self.value.decode("utf-8", "replace"))[:_LONGEST_PAYLOAD],
             at=self.now,
         )
         if self.known is not None:

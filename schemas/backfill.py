@@ -9,12 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from schemas.schedule import Schedule
 from schemas.scope import Scope
+from schemas.secrets import (
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    SESSION_TOKEN,
+    SecretReference,
+    credentials_together,
+)
 from schemas.section import NAME_PATTERN, NSID, Day, LocalPath, Section
 from schemas.sources import Source
+from schemas.webhooks import NOTICE_EVENTS, NoticeEvent, check_webhook_url
 
 SHORT_NAMES = {
     "post": "app.bsky.feed.post",
@@ -132,9 +140,35 @@ class DynamoDBStorage(Section):
         description="The table.",
     )
     region: str | None = Field(None, description="AWS region; absent: the usual AWS configuration decides.")
+    access_key_id: SecretReference | None = ACCESS_KEY_ID
+    secret_access_key: SecretReference | None = SECRET_ACCESS_KEY
+    session_token: SecretReference | None = SESSION_TOKEN
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        credentials_together(self)
+        return self
 
 
 Storage = Annotated[ParquetStorage | DynamoDBStorage, Field(discriminator="type")]
+
+
+class Webhook(Section):
+    """A URL that is told of the job, signed."""
+
+    url: Annotated[str, AfterValidator(check_webhook_url)] = Field(
+        max_length=2000,
+        description="Where notices are posted to; https, unless `network.allow_private_hosts` is set.",
+    )
+    secret: SecretReference = Field(
+        description="What signs them (HMAC-SHA-256, as Standard Webhooks say): `whsec_` and base64 of 24 to "
+        "64 bytes."
+    )
+    events: list[NoticeEvent] = Field(
+        [event for event in NOTICE_EVENTS if event != "cancelled"],
+        min_length=1,
+        description="What is told: how the job ended, or that nothing has come for long though work is due.",
+    )
 
 
 class Monitoring(Section):
@@ -148,7 +182,12 @@ class Monitoring(Section):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     alert_on_failure: bool = Field(
-        True, description="Log at ERROR, once, when the job ends other than complete."
+        True,
+        description="When the job ends other than complete, or is stale: log it at ERROR, once, and tell "
+        "`alerts.webhook_url`.",
+    )
+    webhooks: list[Webhook] = Field(
+        default_factory=list, max_length=10, description="Who is told of the job (`skyfill notifier`)."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.backfill import RECORD_TYPE_PATTERN, SHORT_NAMES
 from schemas.scope import DID_PATTERN, DOMAIN_PATTERN, HOST_PATTERN
+from schemas.secrets import SECRET_PATTERN, SECRET_WORDS
 from schemas.section import NAME_PATTERN
 from schemas.sources import COLLECTION_PATTERN, ORIGIN_PATTERN, S3_PATH_PATTERN, URL_PATTERN
 
@@ -26,6 +27,7 @@ _PATTERNS = {
     ORIGIN_PATTERN: "the origin of a host, such as https://relay.example.com",
     URL_PATTERN: "a URL",
     COLLECTION_PATTERN: "a collection, such as app.bsky.feed.post",
+    SECRET_PATTERN: SECRET_WORDS,
     DID_PATTERN: "a DID",
     HOST_PATTERN: "a host's name or origin",
     DOMAIN_PATTERN: "a domain, such as example.com",
@@ -95,6 +97,14 @@ class Described:
         plain = _PATTERNS.get(schema.get("pattern", ""), _PLAIN.get(schema.get("type", ""), "a value"))
         return plain + _bounds(schema)
 
+    def holds_secret(self, schema: Schema) -> bool:
+        """Whether a secret's reference belongs there or anywhere below: what stands there is not shown."""
+        schema = self.resolve(schema)
+        below = [*self.alternatives(schema).values(), *schema.get("properties", {}).values()]
+        if "items" in schema:
+            below.append(schema["items"])
+        return schema.get("pattern") == SECRET_PATTERN or any(map(self.holds_secret, below))
+
     def leaves(
         self, schema: Schema | None = None, above: tuple[str, ...] = ()
     ) -> Iterator[tuple[tuple[str, ...], Schema, bool]]:
@@ -109,6 +119,9 @@ class Described:
                     yield from self.leaves(alternative, (*above, name, tag))
             elif "properties" in found:
                 yield from self.leaves(found, (*above, name))
+            elif "properties" in element:
+                yield (*above, name), found, name in required
+                yield from self.leaves(element, (*above, f"{name}[]"))
             else:
                 yield (*above, name), found, name in required
 

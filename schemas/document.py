@@ -5,6 +5,7 @@ Nobody should need to know pydantic, or to try again for each mistake, to get a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 from schemas.backfill import SHORT_NAMES, Backfill
 from schemas.describe import Described, did_you_mean
 from schemas.errors import ConfigError
+from schemas.secrets import mask, mentions_secret
 
 _ROOT = "backfill"
 _LONGEST_VALUE = 60
@@ -70,11 +72,17 @@ def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
         mark = error.problem_mark or error.context_mark
         place = f"{mark.line + 1}:{mark.column + 1}" if mark else "?"
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{name}:{place}: not valid YAML: {what}") from error
+        raise ConfigError(f"{name}:{place}: not valid YAML: {_unquoted(what, text)}") from error
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{name}: not text: {error.reason} at character {error.position}") from error
-    except (ValueError, RecursionError) as error:  # e.g. the 45th of a month; a thousand brackets
-        raise ConfigError(f"{name}: not valid YAML: {error}") from error
+    except (ValueError, RecursionError, AttributeError) as error:
+        # The 45th of a month; a thousand brackets; `!!timestamp` before what is none.
+        raise ConfigError(f"{name}: not valid YAML: {_unquoted(str(error), text)}") from error
+
+
+def _unquoted(what: str, text: str) -> str:
+    """What is wrong without the words that are quoted of a text that mentions a secret: an alias, a tag."""
+    return re.sub(r"'.*'", "'…'", what, flags=re.DOTALL) if mentions_secret(text) else what
 
 
 def _repeated(root: yaml.Node, name: str) -> Iterator[str]:
@@ -122,7 +130,7 @@ def _validated(section: object, line: Line, wrong: list[str]) -> Backfill:
         described = Described(Backfill.model_json_schema())
         for details in error.errors():
             path = _path(section, details["loc"])
-            text = _message(described, details)
+            text = mask(_message(described, details))
             wrong.append(f"{line([_ROOT, *path])}{_dotted(path)}: {text}")
         raise ConfigError("\n".join(wrong)) from error
     if wrong:
@@ -176,7 +184,8 @@ def _message(described: Described, details: ErrorDetails) -> str:
         hint = "; " + did_you_mean(str(value), list(SHORT_NAMES))
     elif "default" in schema and schema["default"] not in (None, [], {}):
         hint = f" (default {schema['default']})"
-    return f"{_shown(value)} does not fit: it has to be {described.words(schema)}{hint}"
+    shown = "what stands there" if described.holds_secret(schema) else _shown(value)
+    return f"{shown} does not fit: it has to be {described.words(schema)}{hint}"
 
 
 def _shown(value: object) -> str:

@@ -65,6 +65,8 @@ _REQUIRED_EXAMPLES: dict[tuple[str, ...], Any] = {
     ("source", "job", "job_id"): "my-accounts-0123456789",
     ("storage", "parquet", "path"): "backfill",
     ("schedule", "cron"): "0 3 * * *",
+    ("monitoring", "webhooks", "url"): "https://example.com/hooks/skyfill",
+    ("monitoring", "webhooks", "secret"): "${env:HOOK_SECRET}",
 }
 """What `configs/default.yaml` shows for keys that have no default."""
 
@@ -174,6 +176,16 @@ def _mapping(described: Described, schema: Schema, above: tuple[str, ...], depth
                 value = []
             yield f"{pad}# {found.get('description', '')} Takes {described.words(found)}."
             yield f"{pad}{name}: {_yaml(value)}"
+            if "properties" in element:
+                yield from _entry(described, element, (*above, name), depth + 1)
+
+
+def _entry(described: Described, schema: Schema, above: tuple[str, ...], depth: int) -> Iterator[str]:
+    """One entry of a list of mappings, commented out."""
+    pad = "  " * depth
+    first, *rest = _mapping(described, schema, above, depth + 1)
+    for line in (f"{pad}- {first.lstrip()}", *rest):
+        yield _commented(line, len(pad))
 
 
 def _choice(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from schemas.message import Message
 
 MOST_LETTERS = 1000
@@ -12,6 +14,8 @@ MOST_LETTERS = 1000
 
 class JobMessage(Message):
     """A command about one job. `backfill` stays unread here: a bad document is the planner's to judge."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     action: Literal["start", "cancel", "pause", "resume", "replay"] = "start"
     backfill: dict[str, Any] | None = None

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from schemas.secrets import mask
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 NSID = r"[a-zA-Z][a-zA-Z0-9-]{0,62}(\.[a-zA-Z0-9-]{1,63})+"
 """A collection's name, without anchors."""
@@ -15,12 +17,12 @@ NSID = r"[a-zA-Z][a-zA-Z0-9-]{0,62}(\.[a-zA-Z0-9-]{1,63})+"
 class Section(BaseModel):
     """A mapping of the document; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _on_this_machine(path: str) -> str:
     if "://" in path:
-        raise ValueError(f"{path} is no path of this machine; write it without a scheme")
+        raise ValueError(f"{mask(path)} is no path of this machine; write it without a scheme")
     return path
 
 

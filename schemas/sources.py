@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.errors import ErrorType
+from schemas.secrets import (
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    SESSION_TOKEN,
+    SecretReference,
+    credentials_together,
+)
 from schemas.section import NAME_PATTERN, NSID, Day, LocalPath, Section
 
 
@@ -59,12 +66,12 @@ class SqliteSource(Section):
     )
 
 
-URL_PATTERN = r"^https?://"
+URL_PATTERN = r"^https?://[^/\s@]*(/[^\s]*)?$"
 S3_PATH_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$"
 
 
 class S3Source(Section):
-    """Accounts from objects in S3, or in what speaks its protocol; credentials by the usual AWS chain."""
+    """Accounts from objects in S3, or in what speaks its protocol."""
 
     type: Literal["s3"]
     path: str = Field(
@@ -80,6 +87,14 @@ class S3Source(Section):
         description="Another endpoint than AWS; absent: the setting `s3.endpoint_url`.",
     )
     region: str | None = Field(None, description="AWS region; absent: the usual AWS configuration decides.")
+    access_key_id: SecretReference | None = ACCESS_KEY_ID
+    secret_access_key: SecretReference | None = SECRET_ACCESS_KEY
+    session_token: SecretReference | None = SESSION_TOKEN
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        credentials_together(self)
+        return self
 
 
 _RELAY = "The relay's origin; absent: the setting `network.relay_url`."

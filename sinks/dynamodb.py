@@ -5,6 +5,7 @@ A row written twice leaves the table as it was (see sinks.items.NOT_OLDER), whic
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -37,7 +38,12 @@ _BLOCK_SECONDS = 1.0
 
 
 class DynamoDBSink(Sink):
-    """A destination is `region/table`, or `/table` at an endpoint that is set."""
+    """A destination is `region/table`, or `/table` at an endpoint that is set.
+
+    Credentials may lead to another AWS account, whose tables have the same names: a store that has its own is
+    `region/table#` and a digest of their references. Should it be the same table after all, two writers fill
+    it, which the conditions of all writes make harmless.
+    """
 
     kind: SinkKind = "dynamodb"
 
@@ -51,7 +57,7 @@ class DynamoDBSink(Sink):
         *,
         create_tables: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        connect: Callable[[DynamoDBSettings, str | None], DynamoDBClient] = tables.connect,
+        connect: Callable[[DynamoDBSettings, str | None, DynamoDBStorage], DynamoDBClient] = tables.connect,
         metrics: SinkMetrics | None = None,
     ) -> None:
         """`create_tables`: make what is missing; for an embedded server only. `clock` is monotonic, in
@@ -63,7 +69,10 @@ class DynamoDBSink(Sink):
         self._tenure, self._stop, self._create_tables = tenure, stop, create_tables
         self._clock, self._connect = clock, connect
         self._pool = ThreadPoolExecutor(tables.CONNECTIONS, "dynamodb")
-        self._clients: dict[str, DynamoDBClient] = {}
+        self._stores: dict[str, DynamoDBStorage] = {}
+        """A store of each destination: all of them lead to the same table in the same way."""
+        self._clients: dict[tuple[str, str], DynamoDBClient] = {}
+        """By region and digest of the credentials' references."""
         self._writers: dict[str, TableWriter] = {}
         self._block: dict[str, list[tuple[Row, Write]]] = {}
         self._first: dict[tuple[int, str], int] = {}
@@ -73,12 +82,13 @@ class DynamoDBSink(Sink):
 
     def destinations(self, backfill: Backfill) -> tuple[str, ...]:
         """Tables, each once."""
-        found = [
-            f"{tables.home(self._dynamodb, storage.region)}/{storage.table_name}"
+        found = {
+            f"{tables.home(self._dynamodb, storage.region)}/{_place(storage)}": storage
             for storage in backfill.storage
             if isinstance(storage, DynamoDBStorage)
-        ]
-        return tuple(dict.fromkeys(found))
+        }
+        self._stores |= found
+        return tuple(found)
 
     def add(self, destination: str, row: Row) -> None:
         """Buffers an item; writes the block once it is large. Raises ItemTooLarge, ItemKeyInvalid."""
@@ -134,15 +144,25 @@ class DynamoDBSink(Sink):
 
     def _writer(self, destination: str) -> TableWriter:
         if destination not in self._writers:
-            region, table = destination.split("/", 1)
-            client = self._clients.get(region) or self._connect(self._dynamodb, region or None)
-            self._clients[region] = client
+            region, place = destination.split("/", 1)
+            table, _, credentials = place.partition("#")
+            client = self._clients.get((region, credentials)) or self._connect(
+                self._dynamodb, region or None, self._stores[destination]
+            )
+            self._clients[region, credentials] = client
             if self._create_tables:
                 tables.create_table(client, table)
             elif not tables.table_exists(client, table):
                 raise SinkError(f"table {table} does not exist; run `skyfill tables create {table}`")
             self._writers[destination] = TableWriter(client, table, self._pool, self._tenure, self._stop)
         return self._writers[destination]
+
+
+def _place(storage: DynamoDBStorage) -> str:
+    references = (storage.access_key_id, storage.secret_access_key, storage.session_token)
+    if not any(references):
+        return storage.table_name
+    return f"{storage.table_name}#{hashlib.sha256(repr(references).encode()).hexdigest()[:12]}"
 
 
 def run_dynamodb_sink(settings: Settings, stop: threading.Event, *, create_tables: bool = False) -> None:

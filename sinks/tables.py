@@ -12,7 +12,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from schemas.errors import SinkError
+from schemas.errors import ConfigError, SinkError
+from schemas.secrets import HasCredentials, aws_credentials
 from schemas.settings import DynamoDBSettings
 from sinks.items import HASH_KEY, RANGE_KEY
 
@@ -36,13 +37,20 @@ _DENIED = frozenset(
 )
 
 
-def connect(settings: DynamoDBSettings, region: str | None = None) -> DynamoDBClient:
+def connect(
+    settings: DynamoDBSettings, region: str | None = None, store: HasCredentials | None = None
+) -> DynamoDBClient:
     """A client by AWS's usual configuration, or for the endpoint that is set. It does not retry by itself.
 
-    An endpoint on the loopback interface needs neither region nor credentials. SinkError without a region.
+    `store` may have credentials of its own. An endpoint on the loopback interface needs neither region nor
+    credentials. SinkError without a region, or for credentials that this process can't find.
     """
     session, options = boto3.Session(), dict[str, Any]()
-    if _is_loopback(settings.endpoint_url):
+    try:
+        options |= aws_credentials(store) if store is not None else {}
+    except ConfigError as error:
+        raise SinkError(f"DynamoDB can't be used with the credentials that a job names: {error}") from error
+    if not options and _is_loopback(settings.endpoint_url):
         # A local server takes any credentials, but wants some; the machine's own role is none of them.
         session._session.get_component("credential_provider").remove("iam-role")
         if session.get_credentials() is None:

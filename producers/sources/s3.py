@@ -21,7 +21,8 @@ from producers.sources.base import AccountSource, Page
 from producers.sources.formats import form_of, read_accounts
 from producers.sources.listed import LIST_PAGE, SKIPPED_AT_ONCE, Place, Reading, page_of, require_same
 from producers.sources.threads import in_thread
-from schemas.errors import SourceError
+from schemas.errors import ConfigError, SourceError
+from schemas.secrets import aws_credentials
 from schemas.settings import S3Settings
 from schemas.sources import S3Source
 
@@ -182,9 +183,13 @@ class S3Accounts(AccountSource):
             try:
                 # A session of its own: the common one is not made for threads, and remembers credentials.
                 self._client = boto3.session.Session().client(
-                    "s3", endpoint_url=endpoint, region_name=self._source.region, config=config
+                    "s3",
+                    endpoint_url=endpoint,
+                    region_name=self._source.region,
+                    config=config,
+                    **aws_credentials(self._source),
                 )
-            except (BotoCoreError, ValueError) as error:
+            except (BotoCoreError, ValueError, ConfigError) as error:
                 raise SourceError(f"{self.name} can't be read: {error}") from error
         return self._client
 

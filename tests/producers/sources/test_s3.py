@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from producers.sources import AccountSource
+from producers.sources.s3 import S3Accounts, S3Object, _Ranges
 from schemas.errors import SourceError
 from tests.atp.hosts import serving
 from tests.producers.deployment import did
@@ -239,6 +240,33 @@ async def test_without_credentials_it_says_where_they_belong(
     assert "set AWS_ACCESS_KEY_ID" in await refusal(stand.source())
 
 
+async def test_credentials_of_its_own_are_used_and_named_where_they_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers["Authorization"] + request.headers["X-Amz-Security-Token"])
+        return web.Response(status=403)
+
+    references = {"access_key_id": "${env:OWN_ID}", "secret_access_key": "${env:OWN_KEY}"}
+    section = {"type": "s3", "path": "s3://bucket/one.txt", "region": "eu-west-1", **references}
+    async with serving(answer) as host:  # type: ignore[arg-type]
+        source = source_of(section | {"session_token": "${env:OWN_TOKEN}"}, reach_of(tmp_path, s3=host.url))
+        told = await refusal(source)
+        assert told.startswith("s3://bucket/one.txt can't be read: ${env:OWN_ID}: the environment variable")
+        for name in ("OWN_ID", "OWN_KEY", "OWN_TOKEN"):
+            monkeypatch.setenv(name, f"canary-{name}")
+        told = await refusal(source)
+        assert isinstance(source, S3Accounts)
+        assert source._client is not None
+        source._client.close()
+    assert "access is denied" in told
+    assert "canary" not in told
+    assert "Credential=canary-OWN_ID/" in seen[0]
+    assert seen[0].endswith("canary-OWN_TOKEN")
+
+
 async def test_a_section_that_no_client_can_be_made_of(stand: S3Stand) -> None:
     assert "can't be read" in await refusal(stand.source(endpoint_url="http://"))
     assert "can't be read" in await refusal(stand.source(region="not a region"))
@@ -250,8 +278,6 @@ async def test_dropped_in_the_midst_of_a_range_it_waits_for_its_end(stand: S3Sta
 
 
 def test_ranges_are_a_file(stand: S3Stand) -> None:
-    from producers.sources.s3 import S3Accounts, S3Object, _Ranges
-
     stand.write("one.txt", b"0123456789")
     source = stand.source()
     assert isinstance(source, S3Accounts)
