@@ -111,8 +111,6 @@ def _enter_replay(ledger: Ledger, event: JobEvent) -> None:
 
 
 def _enter_event(ledger: Ledger, event: JobEvent) -> None:
-    if event.event in ("scheduled", "paused", "resumed", "cancelled") and event.detail is not None:
-        ledger.detail = event.detail  # of a schedule: its next run and its last
     match event.event:
         case "submitted":
             ledger.state, ledger.name, ledger.submitted_at = "active", event.name, event.at
@@ -130,7 +128,7 @@ def _enter_event(ledger: Ledger, event: JobEvent) -> None:
         case "source_failed":
             ledger.state, ledger.detail, ledger.plan_finished = "source_failed", event.detail, True
         case _:
-            pass  # ignored and replayed, see `enter`; scheduled, see above
+            pass  # ignored and replayed, see `enter`
 
 
 def _ended(ledger: Ledger) -> bool:

@@ -17,15 +17,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 POST, LIKE = "app.bsky.feed.post", "app.bsky.feed.like"
 Entry = RepoOutcome | PlanOutcome | JobEvent
 Event = Literal[
-    "submitted",
-    "paused",
-    "resumed",
-    "cancelled",
-    "rejected",
-    "ignored",
-    "source_failed",
-    "noted",
-    "scheduled",
+    "submitted", "paused", "resumed", "cancelled", "rejected", "ignored", "source_failed", "noted"
 ]
 
 
@@ -283,18 +275,3 @@ def test_any_interleaving_gives_the_same_totals(
     assert ledger.hosts == in_order.hosts
     assert ledger.reasons == in_order.reasons
     assert status_of(ledger, AT).status == status_of(in_order, AT).status
-
-
-def test_a_schedule_is_queued_and_tells_of_its_runs() -> None:
-    story: list[Entry] = [event("submitted"), event("scheduled", "next run at three")]
-
-    def told(*more: Entry) -> tuple[str, str | None]:
-        story.extend(more)
-        status = status_of(booked(*story), AT)
-        return status.status, status.detail
-
-    assert told() == ("queued", "next run at three")
-    assert told(event("paused", "no run starts")) == ("paused", "no run starts")
-    assert told(event("resumed", "next run at four")) == ("queued", "next run at four")
-    assert told(event("cancelled", "no more"), plan(0)) == ("cancelled", "no more")
-    assert told(event("scheduled", "next run at five")) == ("cancelled", "no more")
