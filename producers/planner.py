@@ -140,22 +140,18 @@ class Planner:
         """
         try:
             while not stop.is_set() and not (until_planned and self._planned()):
-                # Few while some are left: they must not grow without bound, and polling keeps the place.
-                most = 1 if self._commands else _COMMANDS_AT_ONCE
-                polled = self._membership.poll(most, 0.0 if self._busy() else _IDLE_SECONDS)
+                self._hear(0.0 if self._busy() else _IDLE_SECONDS)
                 if self._position is None:
                     self._jobs.watch()
                     continue
                 if self._publisher is None:
                     self._take_over()
                 self._alert(self._jobs.poll())
-                self._commands.extend(polled.messages)
                 self._follow()
-                self._read_all = (self._names.jobs, 0) in polled.ends or (
-                    self._read_all and not polled.messages
-                )
                 self._start_runs()
                 self._plan_on()
+                if self._publisher is None:
+                    continue
                 self._replay_on()
                 self._trim_if_due()
         except FencedError as error:
@@ -191,6 +187,13 @@ class Planner:
         self._publisher, self._since = publisher, self._now()
         self._plans.tidy()
         _log.info("planning from command %s on", self._position)
+
+    def _hear(self, timeout: float) -> None:
+        """Takes in commands; waits up to `timeout` seconds for the first. The place may go meanwhile."""
+        # Few while some are left: they must not grow without bound, and polling keeps the place.
+        polled = self._membership.poll(1 if self._commands else _COMMANDS_AT_ONCE, timeout)
+        self._commands.extend(polled.messages)
+        self._read_all = (self._names.jobs, 0) in polled.ends or (self._read_all and not polled.messages)
 
     def _follow(self) -> None:
         """Judges commands and publishes what follows, in one transaction with their offsets.
@@ -299,7 +302,7 @@ class Planner:
             return
         job_id = spec.job_id
         chunk = self._runner.run(self._plans.plan(spec).chunk(_TURN_SECONDS))
-        if chunk is None:
+        if chunk is None or not self._goes_on(job_id):
             return
         chunk = self._existing.spare(chunk, spec.backfill)
         self._publish(chunk.publications(self._names, self._now()))
@@ -315,6 +318,18 @@ class Planner:
         if chunk.checkpoint.finished:
             _log.info("job %s is planned: %d accounts", job_id, chunk.checkpoint.planned)
             self._plans.drop(job_id)
+
+    def _goes_on(self, job_id: str) -> bool:
+        """Whether a chunk that is ready is still wanted: it may have taken seconds, and may take more."""
+        self._hear(0.0)
+        if self._publisher is None:
+            return False  # the place went, and all plans with it
+        self._follow()
+        spec = self._jobs.spec(job_id)
+        if spec is not None and spec.state == "active":
+            return True
+        self._plans.drop(job_id)  # its next plan begins where the last chunk ended
+        return False
 
     def _replay_on(self) -> None:
         """One turn of one job's replays that have to be looked up."""

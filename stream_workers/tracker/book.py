@@ -188,8 +188,6 @@ def _enter_event(ledger: Ledger, event: JobEvent, at: datetime) -> None:
     name = event.name and told(event.name)
     ledger.awaited_since, ledger.stale_since = at, None
     note_command(ledger, event, at)
-    if event.event in ("paused", "resumed", "cancelled") and detail is not None:
-        ledger.detail = detail  # of a schedule: its next run and its last
     match event.event:
         case "submitted":
             ledger.state, ledger.name, ledger.submitted_at = "active", name, event.at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -135,6 +136,26 @@ def test_a_cancel_is_heard_while_the_directory_is_silent(deployment: Deployment,
         until(lambda: book.at_once == 0)
     assert deployment.planned("stuck").finished
     assert deployment.tasks() == []
+
+
+def test_a_pause_when_a_chunk_is_nearly_ready_costs_nothing(deployment: Deployment, book: Book) -> None:
+    """The command comes while the last accounts of the second chunk are resolved."""
+    accounts = [did(n) for n in range(30)]
+
+    def pause() -> bool:
+        if len(book.asked) == 20:
+            deployment.say("j", {"action": "pause"})
+            time.sleep(0.3)  # the planner's client has fetched it by then
+        return True
+
+    book.gate = pause
+    deployment.start("j", accounts, processing={"batch_size": 10})
+    with deployment.running(book):
+        until(lambda: "paused" in deployment.events("j"))
+        deployment.say("j", {"action": "resume"})
+        until(lambda: deployment.planned("j").finished)
+    assert Counter(task.did for task in deployment.tasks("j")) == Counter(accounts)
+    assert deployment.planned("j") == PlanOutcome(job_id="j", planned=30, finished=True)
 
 
 def test_jobs_take_turns(deployment: Deployment, book: Book) -> None:
