@@ -228,6 +228,8 @@ async def test_everything_fits_a_phone_and_can_be_told_apart_light_and_dark(
             assert faint == [], f"{address}, {scheme}: {faint}"
         grounds.add(await page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert len(grounds) == 2
+    await page.evaluate("document.querySelector('h1').style.color = '#777'")
+    assert len(await page.evaluate(FAINT)) == 1, "faint text would be found"
 
     await page.goto("/jobs/by-phone")
     await expect(page.locator(".chart canvas")).to_have_count(3)
