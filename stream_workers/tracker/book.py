@@ -27,7 +27,14 @@ from stream_workers.tracker.counting import (
     uncount,
 )
 from stream_workers.tracker.status import has_ended, status_name
-from stream_workers.tracker.telling import LONGEST_JOB_DETAIL, note, note_command, note_failure, told
+from stream_workers.tracker.telling import (
+    LONGEST_JOB_DETAIL,
+    note,
+    note_command,
+    note_failure,
+    numbered,
+    told,
+)
 
 
 @dataclass
@@ -161,7 +168,7 @@ def _enter_plan(book: Book, outcome: PlanOutcome, at: datetime) -> None:
     for host, accounts in outcome.hosts.items():
         book.page(host).planned += accounts
     if outcome.finished and not ledger.plan_finished and ledger.state != "cancelled":
-        note(ledger, "planned", at, f"{outcome.planned:,} accounts")
+        note(ledger, "planned", at, numbered(outcome.planned, "account"))
     ledger.plan_finished = ledger.plan_finished or outcome.finished
 
 
