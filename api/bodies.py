@@ -118,7 +118,7 @@ def body_schemas() -> dict[str, Any]:
             "properties": {
                 "config": {"type": "string"},
                 "overrides": {
-                    "type": "object",
+                    "type": ["object", "null"],
                     "description": "Keys below `backfill:`, put over the stored ones.",
                 },
             },

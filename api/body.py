@@ -14,6 +14,8 @@ from api.problems import Problem
 JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "text/yaml", "application/x-yaml", "text/x-yaml"})
 _READ_SECONDS = 30.0
+_HANG_UP = {"Connection": "close"}
+"""Or else the rest would still be read, to find where the next request begins."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,12 @@ async def read_json(request: Request, most: int) -> Any:
 
 
 async def _read(request: Request, most: int) -> bytes:
-    too_large = Problem(413, "body-too-large", f"a body may have {most:,} bytes; put accounts into a file")
+    too_large = Problem(
+        413,
+        "body-too-large",
+        f"a body may have {most:,} bytes; put accounts into a file",
+        headers=_HANG_UP,
+    )
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise too_large
@@ -74,5 +81,6 @@ async def _read(request: Request, most: int) -> bytes:
                     raise too_large
                 parts.append(part)
     except TimeoutError:
-        raise Problem(408, "body-too-slow", f"the body did not come within {_READ_SECONDS:.0f} s") from None
+        late = f"the body did not come within {_READ_SECONDS:.0f} s"
+        raise Problem(408, "body-too-slow", late, headers=_HANG_UP) from None
     return b"".join(parts)

@@ -6,22 +6,22 @@ What may never break: nobody who may start jobs reads or writes any other file o
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from api.body import Body
 from api.problems import Problem
 from schemas.backfill import Backfill
 from schemas.configs import StoredConfig
-from schemas.document import Mistake, load_document, mistakes_of, parse_document
+from schemas.document import Mistake, load_document, mistakes_of, parse_document, plain_yaml
 from schemas.errors import ConfigError
 
 _NAME = "document"
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NAMES_CONFIG = re.compile(r"""(?m)^\s*["'{]*\s*["']?config["']?\s*:""")
+"""Of a text without it, no more need be read to know that it names no stored config."""
 
 
 class DocumentRefused(Exception):
@@ -151,10 +151,12 @@ def _start(body: Body, configs: Mapping[str, StoredConfig]) -> Backfill:
 
 def _stored(body: Body) -> dict[str, Any] | None:
     """The body where it names a stored config, and is no document."""
-    try:
-        said = body.json() if body.form == "json" else yaml.load(body.text, _LOADER)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None  # read as a document, it is told line by line what is wrong
+    if body.form == "json":
+        said = body.json()
+    elif not _NAMES_CONFIG.search(body.text):
+        return None
+    else:
+        said = plain_yaml(body.text)
     return said if isinstance(said, dict) and "config" in said and "backfill" not in said else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -124,10 +125,26 @@ def install(app: FastAPI) -> None:
     """All errors of the application end here."""
 
     async def told(request: Request, error: Exception) -> Response:
-        return answer(request, problem_of(error))
+        problem = problem_of(error)
+        if problem.status == 405:
+            problem.headers["Allow"] = ", ".join(_methods(app, request))
+        return answer(request, problem)
 
     for kind in (Problem, HTTPException, RequestValidationError, SkyfillError):
         app.add_exception_handler(kind, told)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What an address takes: endpoints of one path are routes of their own, and know one method each."""
+    paths = app.openapi()["paths"]
+    if (exact := paths.get(request.url.path)) is not None:
+        return sorted(method.upper() for method in exact)
+    found: set[str] = set()
+    for path, item in paths.items():
+        form = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
+        if re.fullmatch(form, request.url.path):
+            found |= {method.upper() for method in item}
+    return sorted(found) or ["GET"]
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -9,15 +9,21 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cli.console import canvas, out, table
+from api.place import noted_url
+from cli.console import canvas, err, out, table
 from cli.logs import warn_on_stderr
 from cli.run import DEFAULT_WORKERS, Workers
 from cli.settings import Data, data_settings
 from cli.signals import run_until_signal
+from local.first_token import first_token
 from messaging.names import SINK_KINDS
+from schemas.errors import SkyfillError
+from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from local.deployment import Deployment
+
+_LOOK_SECONDS = 0.3
 
 
 def up(
@@ -27,7 +33,8 @@ def up(
         bool, typer.Option("--local-dynamodb/--aws", help="Embed DynamoDB Local, or write to AWS.")
     ] = True,
 ) -> None:
-    """Start everything and stay until Ctrl-C: servers, producer, workers, tracker, sinks, instruments.
+    """Start everything and stay until Ctrl-C: servers, producer, workers, tracker, sinks, instruments,
+    API and dashboard.
 
     A process that ends is started again, whatever the reason; the reason is told here.
     """
@@ -56,15 +63,30 @@ async def _serve(deployment: Deployment) -> None:
             out.print(f"DynamoDB: {settings.dynamodb.endpoint_url}")
         out.print(f"logs: {deployment.logs.absolute()}")
         out.print("Submit a job with `skyfill start CONFIG`; Ctrl-C stops everything.")
-        showing = asyncio.create_task(_show(deployment)) if canvas.is_terminal else None
+        beside = [asyncio.create_task(_tell_dashboard(settings))]
+        if canvas.is_terminal:
+            beside.append(asyncio.create_task(_show(deployment)))
         try:
             await deployment.watch()
         finally:
-            if showing:
-                showing.cancel()
-                await asyncio.wait([showing])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
     finally:
         await deployment.stop()
+
+
+async def _tell_dashboard(settings: Settings) -> None:
+    """Where the dashboard is, as soon as it is there, and how to get in."""
+    try:
+        token = await asyncio.to_thread(first_token, settings)
+    except SkyfillError as error:
+        err.print(f"no admin token: {error}")
+        return
+    while (url := noted_url(settings.data_dir)) is None:  # noqa: ASYNC110 - another process writes it
+        await asyncio.sleep(_LOOK_SECONDS)
+    out.print(f"dashboard: {url}")
+    out.print(f"the first admin token: {token.absolute()}")
 
 
 async def _show(deployment: Deployment) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
+from api import metrics as api_metrics
 from cli.app import app
 from deploy.dashboard import dashboard
 from local.network.oddities import ODDITIES
@@ -35,6 +36,7 @@ METRICS: tuple[Section, ...] = (
     notifier_metrics.SECTION,
     sink_metrics.SECTION,
     lag_exporter.SECTION,
+    api_metrics.SECTION,
     instruments.GROUP_SECTION,
     instruments.TRANSACTION_SECTION,
     instruments.HTTP_SECTION,

@@ -158,7 +158,7 @@ class Deployment:
             flags = ["--create-tables"] if kind == "dynamodb" and self.creates_tables else []
             roles.append(Role(f"sink-{kind}", _command("sink", kind, *flags), first))
         if self._instruments:
-            roles += [Role(name, _command(name), optional=True) for name in ("rates", "lag-exporter")]
+            roles += [Role(name, _command(name), optional=True) for name in ("rates", "lag-exporter", "api")]
             roles.append(Role("notifier", _command("notifier"), first, optional=True))
         return roles
 

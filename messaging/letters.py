@@ -124,12 +124,15 @@ class LetterReader:
         self._consumer.assign([TopicPartition(self._topic, partition, offset)])
         heard_at = time.monotonic()
         while True:
-            polled = poll(self._consumer, _AT_ONCE, _POLL_SECONDS)
-            for message in polled.messages:
+            # One is waited for, the others are there: a batch would wait until it is full, or for nothing.
+            first = poll(self._consumer, 1, _POLL_SECONDS)
+            rest = poll(self._consumer, _AT_ONCE - 1, 0.0)
+            for message in (*first.messages, *rest.messages):
                 yield message.offset, message.value
-            if (end := polled.ends.get((self._topic, partition))) is not None:
+            place = self._topic, partition
+            if (end := rest.ends.get(place, first.ends.get(place))) is not None:
                 yield end, None
-            if any(polled):
+            if any(first) or any(rest):
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > _PATIENCE:
                 raise DeploymentError(

@@ -21,6 +21,12 @@ from schemas.secrets import mask, mentions_secret
 
 _ROOT = "backfill"
 _LONGEST_VALUE = 60
+_MOST_MISTAKES = 100
+_DEEPEST = 100
+_BRACKETS = re.compile(r"[\[\]{}]")
+_MANY_DASHES = re.compile(rf"(?:[-?:][ \t]+){{{_DEEPEST},}}")
+_QUICK: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Some twenty times as fast, where libyaml is there."""
 Line = Callable[[Sequence[str | int]], str]
 """Where a key path stands, as the beginning of a message; empty where nobody knows."""
 
@@ -62,12 +68,23 @@ def parse_document(section: Mapping[str, Any]) -> Backfill:
     return _validated(section, lambda path: "", [])
 
 
-def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+def plain_yaml(text: str) -> Any:
+    """What a YAML text says, of whatever form; None where it is no YAML."""
     try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        data = None if root is None else loader.construct_document(root)
-        return root, data
+        return _read(text, "text")[1]
+    except ConfigError:
+        return None
+
+
+def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    if _is_too_deep(text):
+        raise ConfigError(f"{name}: not valid YAML: nested over {_DEEPEST} levels deep")
+    try:
+        return _loaded(_QUICK, text)
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError):
+        pass  # the other one says better where and why
+    try:
+        return _loaded(yaml.SafeLoader, text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{mark.line + 1}:{mark.column + 1}" if mark else "?"
@@ -78,6 +95,27 @@ def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
     except (ValueError, RecursionError, AttributeError) as error:
         # The 45th of a month; a thousand brackets; `!!timestamp` before what is none.
         raise ConfigError(f"{name}: not valid YAML: {_unquoted(str(error), text)}") from error
+
+
+def _loaded(kind: Any, text: str) -> tuple[yaml.Node | None, Any]:
+    loader = kind(text)
+    root = loader.get_single_node()
+    return root, None if root is None else loader.construct_document(root)
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether brackets, or dashes of one line, lie in each other more often than anybody means it.
+
+    Read before it is parsed: libyaml's binding overflows the stack, and the other parser takes minutes.
+    """
+    if _MANY_DASHES.search(text):
+        return True
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def _unquoted(what: str, text: str) -> str:
@@ -128,10 +166,12 @@ def _validated(section: object, line: Line, wrong: list[str]) -> Backfill:
         backfill = Backfill.model_validate(section)
     except ValidationError as error:
         described = Described(Backfill.model_json_schema())
-        for details in error.errors():
+        for details in error.errors(include_url=False)[:_MOST_MISTAKES]:
             path = _path(section, details["loc"])
             text = mask(_message(described, details))
             wrong.append(f"{line([_ROOT, *path])}{_dotted(path)}: {text}")
+        if (more := error.error_count() - _MOST_MISTAKES) > 0:
+            wrong.append(f"{line([_ROOT])}{_ROOT}: and {more:,} more mistakes")
         raise ConfigError("\n".join(wrong)) from error
     if wrong:
         raise ConfigError("\n".join(wrong))

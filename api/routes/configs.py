@@ -36,6 +36,9 @@ IfMatch = Annotated[
 ]
 
 
+_RESERVED = "validate"
+
+
 class ConfigView(BaseModel):
     """A stored document."""
 
@@ -121,7 +124,6 @@ async def create_config(
     return _shown(response, stored)
 
 
-# Before `/{name}`: a config of this name is read by no other address.
 @router.post("/validate", responses=described(408, 413, 415), openapi_extra=VALIDATE_BODY)
 async def validate_config(request: Request, services: Serving, _caller: Viewer) -> Validated:
     """Checks a document, as `start` would, and stores nothing."""
@@ -207,6 +209,8 @@ async def _document(request: Request, services: Services) -> Backfill:
 async def _store(
     request: Request, services: Services, caller: Caller, name: str, backfill: Backfill, status: int
 ) -> StoredConfig:
+    if name == _RESERVED:
+        raise Problem(422, "reserved-name", f"no config can be called {name}: its address means more")
     stored = StoredConfig(name=name, backfill=backfill, updated_at=services.now(), updated_by=caller.token.id)
     await services.change(request, status, subject=name)
     await services.publisher.publish(services.names.configs, name, stored.encode(), PARTITIONS)

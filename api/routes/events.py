@@ -26,7 +26,19 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         "description": "`status`: the job as JSON (as `GET …/status/{job_id}` has it), at once and on each "
         "change, at most twice a second. `entry`: something that has happened to it. `end`: it has "
         "ended, and the stream with it. Comments in between keep the connection.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "event": {"enum": ["status", "entry", "end"]},
+                        "id": {"type": "string"},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                    "required": ["event", "data"],
+                }
+            }
+        },
     }
 }
 

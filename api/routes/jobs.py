@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 
 from api.auth import Viewer
 from api.boards import Job
@@ -29,6 +29,17 @@ JobId = Annotated[
         examples=["example-job"],
     ),
 ]
+
+
+def _in_words(instant: object) -> object:
+    if (
+        isinstance(instant, str) and "T" not in instant.upper()
+    ):  # pydantic takes numbers for seconds since 1970
+        raise ValueError("write an instant with its offset, e.g. 2026-11-25T12:00:00Z")
+    return instant
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_in_words)]
 Serving = Annotated[Services, Depends(services_of)]
 
 
@@ -60,8 +71,8 @@ async def list_jobs(
     name: Annotated[
         str | None, Query(description="Only those whose name or id contains this.", max_length=200)
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Only those submitted at or after it.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Only those submitted before it.")] = None,
+    since: Annotated[Instant | None, Query(description="Only those submitted at or after it.")] = None,
+    until: Annotated[Instant | None, Query(description="Only those submitted before it.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> JobList:

@@ -55,7 +55,8 @@ async def start_job(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="Any text. The same key and document of one token again is the same job.",
+            description="Any text. The same key and document of one token again is the same job. Beside "
+            "`job_id` it is not needed, and says nothing.",
             min_length=1,
             max_length=_LONGEST_KEY,
         ),
@@ -65,11 +66,10 @@ async def start_job(
 
     202 says that Kafka has the command; `status_url` tells what becomes of it, from now on.
     """
-    if job_id is not None and idempotency_key is not None:
-        raise Problem(422, "two-ids", "give job_id or Idempotency-Key: either makes sure of one job")
     backfill = await _document(request, services)
     chosen = job_id or _job_id(backfill, caller, idempotency_key)
-    taken = Problem(422, "key-used", _KEY_USED) if idempotency_key else Problem(409, "id-taken", _TAKEN)
+    by_key = job_id is None and idempotency_key is not None
+    taken = Problem(422, "key-used", _KEY_USED) if by_key else Problem(409, "id-taken", _TAKEN)
     await _start(request, services, chosen, backfill, taken)
     status_url = f"/api/backfill/status/{chosen}"
     response.headers["Location"] = status_url

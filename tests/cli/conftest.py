@@ -43,6 +43,7 @@ def skyfill(kafka: str, dynamodb: str, prefix: str, network: Served, tmp_path: P
     env = environment(
         KAFKA__BOOTSTRAP_SERVERS=kafka,
         KAFKA__TOPIC_PREFIX=prefix,
+        API__PORT="0",
         KAFKA__SESSION_TIMEOUT_SECONDS="3",
         KAFKA__TRANSACTION_TIMEOUT_SECONDS="10",
         KAFKA__COMMIT_INTERVAL_SECONDS="0.3",

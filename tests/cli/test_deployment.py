@@ -6,6 +6,7 @@ import json
 import signal
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from local.compare import compare, parquet_records, records_of
@@ -64,6 +65,7 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     unknown = clients.run("cancel", "nobody")
     assert (unknown.code, "there is no job nobody" in unknown.err) == (1, True)
 
+    check_the_api(skyfill, job_id)
     listed = clients.run("jobs")
     assert [line.split()[:2] for line in listed.out.splitlines()[1:]] == [
         [job_id, "complete"],
@@ -76,9 +78,23 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     stopped = up.end(signal.SIGTERM)
     assert (stopped.code, stopped.err) == (0, "stopped\n")
     assert "Submit a job with `skyfill start CONFIG`" in stopped.out
+    assert "dashboard: http://127.0.0.1:" in stopped.out
+    assert f"the first admin token: {skyfill.folder / '.skyfill' / 'api-token'}" in stopped.out
     gone = clients.run("jobs")
     assert (gone.code, "no `skyfill up` runs" in gone.err) == (1, True)
     assert compare("Parquet", records_of(accounts), parquet_records(skyfill.folder / "out")).exact
+
+
+def check_the_api(skyfill: Skyfill, job_id: str) -> None:
+    """It runs with the rest, and the first token is there for the folder's owner alone."""
+    place = skyfill.folder / ".skyfill"
+    url = json.loads(until(lambda: (place / "api.json").exists() and (place / "api.json").read_text()))["url"]
+    token = place / "api-token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+    answer = httpx.get(f"{url}/api/backfill/status/{job_id}", headers=headers)
+    assert (answer.status_code, answer.json()["status"]) == (200, "complete")
+    assert httpx.get(f"{url}/api/backfill/audit").status_code == 401
 
 
 def read(skyfill: Skyfill, process: str) -> str:

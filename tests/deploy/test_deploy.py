@@ -86,6 +86,7 @@ def test_every_process_of_a_deployment_has_its_service() -> None:
         ("sink", "parquet"),
         ("sink", "dynamodb"),
         ("lag-exporter",),
+        ("api",),
     }
 
 

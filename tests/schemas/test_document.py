@@ -243,3 +243,28 @@ def test_the_sources_of_the_proposal_and_short_forms() -> None:
     assert load_document(with_source("{type: s3, path: 's3://bucket/x'}")).absolute(ROOT).source == S3Source(
         type="s3", path="s3://bucket/x"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "- " * 200_000, "? " * 200_000, "{a: " * 200_000, "- [{" * 5000, "[[]," * 200]
+)
+def test_what_lies_too_deep_is_refused_before_any_parser_goes_down_there(text: str) -> None:
+    with pytest.raises(ConfigError, match="nested over 100 levels"):
+        load_document(text)
+
+
+def test_brackets_that_are_closed_again_are_not_deep() -> None:
+    dids = ", ".join(["did:plc:z72i7hdynmk6r22z27h6tvur"] * 3000)
+    more = "  scope: {allow: {dids: []}}\n" + "".join(f"  # [{number}]\n" for number in range(300))
+    storage = "  storage: {type: parquet, path: x}\n"
+    text = f"backfill:\n  source: {{type: inline, dids: [{dids}]}}\n{storage}{more}"
+    assert len(load_document(text).source.dids) == 3000  # type: ignore[union-attr]
+
+
+def test_of_very_many_mistakes_the_first_hundred_are_told() -> None:
+    text = f"backfill:\n  source: {{type: inline, dids: [{', '.join(['1'] * 5000)}]}}\n  storage: []\n"
+    with pytest.raises(ConfigError) as error:
+        load_document(text)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == "document:1: backfill: and 4,901 more mistakes"
