@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from api import problems
 from api.audit import Audit
 from api.boards import Boards
+from api.dashboard.dashboard import Dashboard
+from api.dashboard.pages import PAGES
 from api.documents import folders_of
 from api.envelope import Envelope
 from api.lag import LagLook
@@ -28,6 +30,7 @@ from api.routes import (
     jobs,
     letters,
     performance,
+    rates,
     reports,
     starting,
     tokens,
@@ -46,12 +49,14 @@ ROUTERS = (
     letters.router,
     events.router,
     reports.router,
+    rates.router,
     configs.router,
     performance.router,
     tokens.router,
     audit.router,
     health.router,
     docs.router,
+    *PAGES,
 )
 
 
@@ -70,7 +75,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services_for(settings, limits, plan_seconds) as services:
+        dashboard = app.state.dashboard = Dashboard(settings.kafka)
+        async with services_for(settings, limits, plan_seconds, dashboard) as services:
             app.state.services = services
             counted.watch_streams(lambda: services.streams.count)
             try:
@@ -89,7 +95,7 @@ def create_app(
 
 @asynccontextmanager
 async def services_for(
-    settings: Settings, limits: RequestLimits | None, plan_seconds: float
+    settings: Settings, limits: RequestLimits | None, plan_seconds: float, dashboard: Dashboard
 ) -> AsyncIterator[Services]:
     """What requests are answered with, as long as the block lasts. Raises DeploymentError, TopicMismatch."""
     async with AsyncExitStack() as parts:
@@ -102,9 +108,11 @@ async def services_for(
         parts.push_async_callback(audit.close)
         letters = Letters(settings.kafka)
         parts.push_async_callback(letters.close)
-        lag = LagLook(settings.kafka)
+        lag = LagLook(settings.kafka, told=dashboard.trail.add)
         parts.push_async_callback(lag.stop)
         lag.start()
+        await dashboard.start()
+        parts.push_async_callback(dashboard.stop)
         yield Services(
             settings=settings,
             folders=folders_of(settings.api.folders),

@@ -26,6 +26,9 @@ from schemas.tokens import ROLES, ApiToken, Role
 COOKIE = "skyfill_token"
 """Holds the token of somebody who has logged in on the dashboard."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+INNER = "skyfill.inner"
+"""In the scope of a request that a page of the dashboard makes: the page itself was counted. Nobody outside
+can set it."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="skyfill"'}
 _NO_GOOD = "this token is not known, or no longer good; ask an admin for another one"
 _bearer = HTTPBearer(
@@ -80,7 +83,7 @@ async def authenticate(request: Request, services: Services) -> Caller:
     token = find_token(tokens, text, datetime.now(UTC))
     # Neither who asks too often nor who guesses costs the broker a question.
     if token is not None:
-        _spend(request, services.limits.token(token.id))
+        _spend_token(request, services, token)
     elif token_id_of(text) is None or not services.limits.address_left(client_address(request)).allowed:
         raise _refused(request, services, _NO_GOOD)
     await services.boards.fresh()
@@ -88,10 +91,10 @@ async def authenticate(request: Request, services: Services) -> Caller:
     if token is None:
         raise _refused(request, services, _NO_GOOD)
     if not known:
-        _spend(request, services.limits.token(token.id))
+        _spend_token(request, services, token)
     found = Caller(token, by)
     request.state.caller = found
-    if by == "cookie" and request.method not in SAFE_METHODS and not _same_origin(request):
+    if by == "cookie" and request.method not in SAFE_METHODS and not same_origin(request):
         raise Problem(
             403,
             "other-site",
@@ -131,6 +134,11 @@ def _refused(request: Request, services: Services, why: str) -> Problem:
     return Problem(401, "no-token", why, headers=_CHALLENGE)
 
 
+def _spend_token(request: Request, services: Services, token: ApiToken) -> None:
+    if not request.scope.get(INNER):
+        _spend(request, services.limits.token(token.id))
+
+
 def _spend(request: Request, taken: Taken) -> None:
     """Raises Problem where there is nothing left to spend."""
     request.state.limit_headers = taken.headers()
@@ -142,7 +150,7 @@ def _spend(request: Request, taken: Taken) -> None:
         )
 
 
-def _same_origin(request: Request) -> bool:
+def same_origin(request: Request) -> bool:
     """Whether a browser says that a page of this very server sends the request."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:

@@ -43,7 +43,7 @@ async def read_body(request: Request, most: int) -> Body:
             "send the body as application/json or application/yaml, and say so in Content-Type",
             headers={"Accept": "application/json, application/yaml"},
         )
-    raw = await _read(request, most)
+    raw = await read_bytes(request, most)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -53,7 +53,7 @@ async def read_body(request: Request, most: int) -> Body:
 
 async def read_json(request: Request, most: int) -> Any:
     """What a body says that has to be JSON; None for an empty one. Problem 413, 415, 408 or 422."""
-    if not request.headers.get("content-type") and not await _read(request, most):
+    if not request.headers.get("content-type") and not await read_bytes(request, most):
         return None
     body = await read_body(request, most)
     if body.form != "json":
@@ -61,7 +61,8 @@ async def read_json(request: Request, most: int) -> Any:
     return body.json() if body.text else None
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def read_bytes(request: Request, most: int) -> bytes:
+    """The body as it came, of at most `most` bytes. Problem 413 or 408."""
     too_large = Problem(
         413,
         "body-too-large",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from schemas.errors import ConfigError
 
 _NAME = "document"
 _ENDPOINT = (
-    "documents sent to the API go to AWS, or where the setting s3.endpoint_url says; leave this key out"
+    "documents sent to the API read from AWS, or where the setting s3.endpoint_url says; another endpoint "
+    "takes credentials of its own that the setting api.secrets allows"
 )
 _NAMES_CONFIG = re.compile(r"""(?m)^\s*["'{]*\s*["']?config["']?\s*:""")
 """Of a text without it, no more need be read to know that it names no stored config."""
@@ -63,17 +65,24 @@ def folders_of(folders: Sequence[Path] | None) -> list[Path]:
     return [folder.expanduser().resolve() for folder in folders or [Path.cwd()]]
 
 
-def confined(backfill: Backfill, folders: Sequence[Path], endpoint_url: str | None = None) -> Backfill:
+def confined(
+    backfill: Backfill,
+    folders: Sequence[Path],
+    *,
+    endpoint_url: str | None = None,
+    secrets: Sequence[str] = (),
+) -> Backfill:
     """The document with all its paths resolved, relative ones from the first of `folders`.
 
     Raises DocumentRefused for a path that leads out of all of them, also by way of a link; and for an S3
-    endpoint other than `endpoint_url`, that of the settings: credentials that a document names by reference
-    go there, and whoever names both could have any variable of the process sent wherever he likes.
+    endpoint other than `endpoint_url`, that of the settings, unless the document names credentials for it of
+    which each fits a pattern in `secrets`: what is asked of it comes from this machine, and what it is sent
+    is this machine's.
     """
     data = backfill.model_dump(mode="json")
     places = [("source", data["source"])]
     places += [(f"storage[{number}]", storage) for number, storage in enumerate(data["storage"])]
-    mistakes = []
+    mistakes = list(_sent_away(data["source"], endpoint_url, secrets))
     for place, section in places:
         if "path" not in section or "://" in section["path"]:
             continue
@@ -93,11 +102,30 @@ def confined(backfill: Backfill, folders: Sequence[Path], endpoint_url: str | No
                     "(the setting api.folders)",
                 )
             )
-    if data["source"].get("endpoint_url") not in (None, endpoint_url):
-        mistakes.append(Mistake(None, "backfill.source.endpoint_url", _ENDPOINT))
     if mistakes:
         raise DocumentRefused(mistakes)
     return Backfill.model_validate(data)
+
+
+def _sent_away(
+    source: Mapping[str, Any], endpoint_url: str | None, allowed: Sequence[str]
+) -> Iterator[Mistake]:
+    """What a request wants this machine to ask, or to send, at a place of the request's choice."""
+    if source.get("endpoint_url") in (None, endpoint_url):
+        return
+    keys = ("access_key_id", "secret_access_key", "session_token")
+    given = {key: reference for key in keys if (reference := source.get(key))}
+    if not given:
+        yield Mistake(None, "backfill.source.endpoint_url", _ENDPOINT)
+    for key, reference in given.items():
+        name = reference.removeprefix("${").removesuffix("}")
+        if not any(fnmatchcase(name, pattern) for pattern in allowed):
+            yield Mistake(
+                None,
+                f"backfill.source.{key}",
+                "this secret would be sent to `endpoint_url`, and the setting api.secrets does not allow "
+                "documents that come through the API to do so with this reference",
+            )
 
 
 def merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

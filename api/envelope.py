@@ -82,6 +82,9 @@ class Envelope:
     @staticmethod
     def _look_after(request: Request, name: str, status: int) -> None:
         """An entry for what was refused, and for whatever changes something and has none yet."""
+        # A page's own requests are looked after one by one; it changes nothing beside them.
+        if getattr(request.state, "page", False):
+            return
         refused = status in (401, 403)
         changes = request.method not in SAFE_METHODS and status != 429 and name not in UNAUDITED
         services: Services | None = getattr(request.app.state, "services", None)

@@ -30,9 +30,15 @@ class Look:
 class LagLook:
     """Life: made, `start`, `latest` whenever asked, `stop`; all of it in one event loop."""
 
-    def __init__(self, kafka: KafkaSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` in seconds."""
-        self._kafka, self._clock = kafka, clock
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        told: Callable[[list[Lag], float], None] = lambda lags, at: None,
+    ) -> None:
+        """`clock` in seconds; `told` hears of every look, in the event loop."""
+        self._kafka, self._clock, self._told = kafka, clock, told
         self._asked = asyncio.Event()
         self._found = asyncio.Event()
         self._asked_at = float("-inf")
@@ -68,6 +74,7 @@ class LagLook:
                     reader = await asyncio.to_thread(LagReader, self._kafka)
                 lags = await asyncio.to_thread(reader.look)
                 self._latest = Look(lags, self._clock())
+                self._told(lags, self._latest.at)
                 self._found.set()
             await asyncio.sleep(_BUSY_SECONDS)
             if self._clock() - self._asked_at > _ASKED_SECONDS:

@@ -64,7 +64,8 @@ class Services:
 
     def confined(self, backfill: Backfill) -> Backfill:
         """See api.documents."""
-        return confined(backfill, self.folders, self.settings.s3.endpoint_url)
+        secrets, endpoint_url = self.settings.api.secrets, self.settings.s3.endpoint_url
+        return confined(backfill, self.folders, endpoint_url=endpoint_url, secrets=secrets)
 
     def knows(self, token: ApiToken) -> bool:
         """Whether a token is still good, as far as is read now."""

@@ -24,6 +24,7 @@ import orjson
 from benchmarks import (
     dead_hosts,
     end_to_end,
+    fair_shares,
     giant,
     planner,
     sink_dynamodb,
@@ -51,6 +52,7 @@ SCENARIOS: dict[str, Scenario] = {
     "end_to_end": end_to_end.measure,
     "giant": giant.measure,
     "dead_hosts": dead_hosts.measure,
+    "fair_shares": fair_shares.measure,
 }
 _REPOSITORIES = 1000
 _HERE = Path(__file__).parent

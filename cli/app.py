@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from confluent_kafka import KafkaException
 
-from cli import config, deadletter, demo, jobs, lag, plc, processes, run, topics, up
+from cli import config, configs, deadletter, demo, jobs, lag, plc, processes, run, status, tokens, topics, up
 from cli.console import err, tell_error
 from cli.signals import Interrupted
 from schemas.errors import SkyfillError
@@ -29,8 +29,10 @@ _PANELS: dict[str, list[Callable[..., None]]] = {
     _ONE_MACHINE: [run.run, run.get, demo.demo, up.up],
     _DEPLOYMENT: [
         jobs.start,
-        jobs.status,
+        jobs.plan,
+        status.status,
         jobs.jobs,
+        jobs.report,
         jobs.cancel,
         jobs.pause,
         jobs.resume,
@@ -54,6 +56,8 @@ for _panel, _commands in _PANELS.items():
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(processes.sink, name="sink", rich_help_panel=_PROCESSES)
 app.add_typer(deadletter.app, name="deadletter", rich_help_panel=_DEPLOYMENT)
+app.add_typer(configs.app, name="configs", rich_help_panel=_DEPLOYMENT)
+app.add_typer(tokens.app, name="token", rich_help_panel=_DEPLOYMENT)
 app.add_typer(topics.app, name="topics", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.tables, name="tables", rich_help_panel=_DEPLOYMENT)
 app.add_typer(config.app, name="config", rich_help_panel=_ONE_MACHINE)

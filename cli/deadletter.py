@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
 
-from cli.console import out
+from cli.backend import Api, Token, unknown
+from cli.console import err, out
 from cli.letters import as_json, listing, print_letter, print_replay, totals
 from cli.logs import log_nothing
 from cli.moments import moment
 from cli.replay import carry_out
 from cli.settings import Data, connected_settings
+from cli.words import counted
 from messaging.control import StatusBoard, replays_of
 from messaging.letters import LetterReader
 from messaging.names import Names
@@ -148,16 +151,33 @@ def retry(
     job_id: Annotated[str, typer.Argument(help="The job's id.")],
     dry_run: _DryRun = False,
     wait: _Wait = False,
+    api: Api = None,
+    token: Token = None,
     data: Data = None,
 ) -> None:
     """Try again all accounts of a job that failed: replays its dead letters that were not replayed yet."""
     log_nothing()
+    if api is not None:
+        if dry_run or wait:
+            raise ConfigError("--dry-run and --wait ask Kafka itself; leave one of them or --api out")
+        _retry_by_api(api, token, job_id)
+        return
     kafka = connected_settings(data).kafka
     if StatusBoard(kafka).of(job_id) is None:
-        raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
+        raise unknown(job_id)
     replays = replays_of(kafka)
     found = _letters(kafka, Chosen(job=job_id, replayed=False), replays)
     carry_out(kafka, _sorted_out(kafka, found, replays, named=False), dry_run, True, wait)
+
+
+def _retry_by_api(api: str, token: str | None, job_id: str) -> None:
+    from cli.api_jobs import ApiJobs
+
+    with closing(ApiJobs(api, token)) as jobs:
+        letters, left_out = jobs.retry(job_id)
+    for why, number in sorted(left_out.items()):
+        err.print(f"{counted(number, 'letter is', 'letters are')} left out: {why}")
+    out.print(f"asked to replay {counted(letters, 'dead letter', 'dead letters')} of {job_id}")
 
 
 def _sorted_out(

@@ -1,48 +1,74 @@
-"""`skyfill start`, `status`, `jobs`, `cancel`, `pause`, `resume`, `produce`: jobs of a running deployment."""
+"""`skyfill start`, `produce`, `plan`, `cancel`, `pause`, `resume`, `jobs`, `report`: jobs of a deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_args
 
 import typer
+import yaml
 
-from cli.console import canvas, err, out, table
+from cli.backend import Action, Api, ChosenJobs, Token, Wanted, opened
+from cli.console import err, out, table
 from cli.logs import log_nothing, log_to_stderr
+from cli.moments import moment
 from cli.settings import Data, connected_settings
 from cli.signals import stop_on_signals
-from cli.summary import exit_code, left_out_text
-from cli.watch import WatchDisplay, rates_text
-from messaging.control import StatusBoard, send_command
-from messaging.rates_board import RatesBoard
+from cli.told import print_estimate, print_report
 from schemas.document import load_document
 from schemas.errors import ConfigError
-from schemas.job_status import JobStatus
-from schemas.jobs import JobMessage
-from schemas.settings import KafkaSettings, Settings
+from schemas.job_status import Status
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
-Config = Annotated[Path, typer.Argument(help="The YAML document of the job.")]
+Config = Annotated[Path | None, typer.Argument(help="The YAML document of the job.")]
+ConfigName = Annotated[
+    str | None, typer.Option("--config-name", help="Take this stored config instead of a document.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="With --config-name: another value of this key, such as processing.max_retries=5.",
+    ),
+]
 ChosenId = Annotated[
     str | None, typer.Option("--id", show_default="made from the document", help="The job's id.")
 ]
-_WATCH_SECONDS = 1.0
 
 
-def start(config: Config, job_id: ChosenId = None, data: Data = None) -> None:
-    """Submit a job to a running deployment and return; the same document twice is one job."""
+def start(
+    config: Config = None,
+    config_name: ConfigName = None,
+    changes: Changes = None,
+    job_id: ChosenId = None,
+    api: Api = None,
+    token: Token = None,
+    data: Data = None,
+) -> None:
+    """Submit a job to a running deployment and return; the same document twice is one job.
+
+    A stored config makes a new job each time. Through the API, relative paths are taken from its folder.
+    """
     log_nothing()
-    out.print(_submit(connected_settings(data), config, job_id))
+    wanted = _wanted(config, config_name, changes)
+    with opened(api, token, data) as jobs:
+        out.print(jobs.start(wanted, job_id))
 
 
-def produce(config: Config, job_id: ChosenId = None, data: Data = None) -> None:
+def produce(
+    config: Annotated[Path, typer.Argument(help="The YAML document of the job.")],
+    job_id: ChosenId = None,
+    data: Data = None,
+) -> None:
     """Submit a job and plan it here, in the foreground, until all its tasks are published."""
+    from cli.kafka_jobs import KafkaJobs
     from producers.run import run_planner  # it brings the network clients along
 
-    settings = connected_settings(data)
+    wanted, settings = _wanted(config, None, None), connected_settings(data)
     log_to_stderr(settings)
-    chosen = _submit(settings, config, job_id)
+    chosen = KafkaJobs(settings).start(wanted, job_id)
     stop = stop_on_signals()
     run_planner(settings, stop, only_job=chosen, until_planned=True)
     if stop.is_set():
@@ -51,138 +77,141 @@ def produce(config: Config, job_id: ChosenId = None, data: Data = None) -> None:
     out.print(chosen)
 
 
-def cancel(job_id: JobId, data: Data = None) -> None:
-    """Cancel a job: accounts not fetched yet are given up, what was fetched stays."""
-    _command(job_id, "cancel", data)
-
-
-def pause(job_id: JobId, data: Data = None) -> None:
-    """Pause a job: downloads under way end, no new ones begin."""
-    _command(job_id, "pause", data)
-
-
-def resume(job_id: JobId, data: Data = None) -> None:
-    """Let a paused job go on."""
-    _command(job_id, "resume", data)
-
-
-def jobs(data: Data = None) -> None:
-    """List all jobs."""
+def plan(
+    config: Config = None,
+    config_name: ConfigName = None,
+    changes: Changes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    api: Api = None,
+    token: Token = None,
+    data: Data = None,
+) -> None:
+    """Say what a job would take, and start nothing: accounts, requests, bytes, records and time."""
     log_nothing()
-    board = StatusBoard(connected_settings(data).kafka)
+    wanted = _wanted(config, config_name, changes)
+    with opened(api, token, data) as jobs:
+        found = jobs.plan(wanted)
+    if as_json:
+        out.print(found.model_dump_json())
+    else:
+        print_estimate(out, found)
+
+
+def cancel(
+    job_id: JobId,
+    force: Annotated[
+        bool, typer.Option("--force", help="The job has ended at once, whatever is still under way.")
+    ] = False,
+    api: Api = None,
+    token: Token = None,
+    data: Data = None,
+) -> None:
+    """Cancel a job: accounts not fetched yet are given up, what was fetched stays."""
+    _turn(job_id, "cancel", api, token, data, force=force)
+
+
+def pause(job_id: JobId, api: Api = None, token: Token = None, data: Data = None) -> None:
+    """Pause a job: downloads under way end, no new ones begin."""
+    _turn(job_id, "pause", api, token, data)
+
+
+def resume(job_id: JobId, api: Api = None, token: Token = None, data: Data = None) -> None:
+    """Let a paused job go on."""
+    _turn(job_id, "resume", api, token, data)
+
+
+def jobs(
+    statuses: Annotated[
+        list[str] | None, typer.Option("--status", help="Only these; may be given several times.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only those whose name or id has this.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Only those submitted since then: 6h, 2d, 2026-01-31, an instant."),
+    ] = None,
+    as_lines: Annotated[bool, typer.Option("--json", help="Print JSON, one line a job.")] = False,
+    api: Api = None,
+    token: Token = None,
+    data: Data = None,
+) -> None:
+    """List jobs, the newest last."""
+    log_nothing()
+    begin = moment(since, datetime.now(UTC)) if since else None
+    chosen = ChosenJobs(_statuses(statuses or []), name, begin)
+    with opened(api, token, data) as backend:
+        lines = backend.lines(chosen)
+    if as_lines:
+        for job in lines:
+            out.print(job.model_dump_json())
+        return
     shown = table("job", "status", "accounts", "records", "submitted (UTC)")
-    for job in board.all():
-        submitted = job.submitted_at.strftime("%Y-%m-%d %H:%M:%S") if job.submitted_at else ""
-        accounts = f"{job.totals.terminal:,} of {job.total:,}"
-        shown.add_row(job.job_id, job.status, accounts, f"{job.totals.records:,}", submitted)
+    for job in lines:
+        submitted = job.submitted_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if job.submitted_at else ""
+        status = f"{job.status}, stale" if job.stale_since else job.status
+        shown.add_row(job.job_id, status, f"{job.ended:,} of {job.total:,}", f"{job.records:,}", submitted)
     out.print(shown)
 
 
-def status(
-    job_id: Annotated[str | None, typer.Argument(help="The job's id; all jobs without one.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the job has ended.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each change.")] = False,
+def report(
+    job_id: JobId,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every host.")] = False,
+    api: Api = None,
+    token: Token = None,
     data: Data = None,
 ) -> None:
-    """Show how a job stands. Exit code, once it has ended: 0 complete, 2 partial, 1 error or cancelled."""
+    """Account for every account of a job: done, unavailable and why, failed and how; by host, too."""
     log_nothing()
-    if job_id is None:
-        if watch or as_json:
-            raise ConfigError("--watch and --json are about one job; name it")
-        jobs(data)
-        return
-    kafka = connected_settings(data).kafka
-    board = StatusBoard(kafka)
-    known = board.of(job_id)
-    if known is None:
-        if not watch:
-            raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
-        err.print(f"no job {job_id} yet; waiting for it")
-    if not watch or (known is not None and known.final):
-        assert known is not None
-        _tell(known, as_json)
-    elif as_json:
-        known = _follow(board, job_id, known, lambda job: _tell(job, as_json=True))
+    with opened(api, token, data) as backend:
+        found = backend.report(job_id)
+    if as_json:
+        out.print(found.model_dump_json())
     else:
-        known = _watch(kafka, board, job_id, known)
-    raise typer.Exit(exit_code(known) if known is not None and known.final else 0)
+        print_report(out, found)
 
 
-def _follow(
-    board: StatusBoard, job_id: str, known: JobStatus | None, tell: Callable[[JobStatus], None]
-) -> JobStatus:
-    """Tells of each change until the job has ended."""
-    if known is not None:
-        tell(known)
-    while known is None or not known.final:
-        board.refresh(_WATCH_SECONDS)
-        if (found := board.of(job_id)) is not None and found != known:
-            known = found
-            tell(known)
-    return known
-
-
-def _watch(kafka: KafkaSettings, board: StatusBoard, job_id: str, known: JobStatus | None) -> JobStatus:
-    """The same with rates: drawn in place on a terminal, lines elsewhere."""
-    rates = RatesBoard(kafka)
-
-    def line(job: JobStatus) -> None:
-        rates.refresh()
-        more = rates_text(job, rates.of(job_id))
-        out.print(f"{_line(job)}; {more}" if more else _line(job))
-
-    if not (out.is_terminal and canvas.is_terminal):
-        return _follow(board, job_id, known, line)
-    with WatchDisplay(canvas) as display:
-        while known is None or not known.final:
-            rates.refresh()
-            if known is not None:
-                display.show(known, rates.of(job_id))
-            board.refresh(_WATCH_SECONDS)
-            known = board.of(job_id)
-    _tell(known, as_json=False)
-    return known
-
-
-def _tell(job: JobStatus, as_json: bool) -> None:
-    out.print(job.model_dump_json() if as_json else _line(job))
-
-
-def _line(job: JobStatus) -> str:
-    totals = job.totals
-    planned = f"{job.total:,}" if job.plan_finished else f"{job.total:,}+"
-    text = (
-        f"{job.job_id}: {job.status}, {totals.terminal:,} of {planned} accounts "
-        f"({totals.completed:,} completed, {totals.unavailable:,} unavailable, {totals.failed:,} failed, "
-        f"{totals.retrying:,} retrying), {totals.records:,} records"
-    )
-    if job.replaying:
-        text += f"; {job.replaying:,} of those that failed are being tried again"
-    return "; ".join(part for part in (text, left_out_text(job), job.detail) if part)
-
-
-def _submit(settings: Settings, config: Path, job_id: str | None) -> str:
-    from local.one_shot import job_id_of
-    from producers.commands import is_job_id
-
-    backfill = load_document(config).absolute(Path.cwd())
-    chosen = job_id or job_id_of(backfill)
-    if not is_job_id(chosen):
-        raise ConfigError(
-            f"{chosen!r} can't name a job: letters, digits, `.`, `_` and `-`, the first a letter or digit"
-        )
-    document = backfill.model_dump(mode="json")
-    send_command(settings.kafka, chosen, JobMessage(action="start", backfill=document))
-    return chosen
-
-
-def _command(job_id: str, action: Literal["cancel", "pause", "resume"], data: Path | None) -> None:
+def _turn(
+    job_id: str, action: Action, api: str | None, token: str | None, data: Path | None, *, force: bool = False
+) -> None:
     log_nothing()
-    kafka = connected_settings(data).kafka
-    known = StatusBoard(kafka).of(job_id)
-    if known is None:
-        raise ConfigError(f"there is no job {job_id}; `skyfill jobs` lists those there are")
-    if known.final:
-        raise ConfigError(f"job {job_id} has ended ({known.status}); there is nothing to {action}")
-    send_command(kafka, job_id, JobMessage(action=action))
+    with opened(api, token, data) as backend:
+        backend.turn(job_id, action, force=force)
     out.print(f"{action} sent for {job_id}")
+
+
+def _wanted(config: Path | None, config_name: str | None, changes: list[str] | None) -> Wanted:
+    if (config is None) == (config_name is None):
+        raise ConfigError("name a document, or a stored config with --config-name; one of the two")
+    if config is not None:
+        if changes:
+            raise ConfigError("--set belongs to --config-name; a document is edited instead")
+        return Wanted(load_document(config))
+    return Wanted(config=config_name, overrides=overrides_of(changes or []))
+
+
+def overrides_of(changes: list[str]) -> dict[str, Any]:
+    """`a.b=1` and `a.c=x` as one mapping of mappings. ConfigError for what is no assignment."""
+    made: dict[str, Any] = {}
+    for change in changes:
+        key, given, text = change.partition("=")
+        parts = key.strip().removeprefix("backfill.").split(".")
+        if not given or not all(parts):
+            raise ConfigError("--set takes KEY=VALUE, such as --set processing.max_retries=5")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: its value is not valid YAML") from error
+        place = made
+        for part in parts[:-1]:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {key}: {part} has a value of its own already")
+        place[parts[-1]] = value
+    return made
+
+
+def _statuses(names: list[str]) -> frozenset[Status]:
+    known = get_args(Status)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"there is no status {name!r}; there are {', '.join(known)}")
+    return frozenset(names)  # type: ignore[arg-type]

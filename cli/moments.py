@@ -15,14 +15,26 @@ def moment(text: str, now: datetime) -> datetime:
 
     ConfigError for anything else.
     """
+    return _moment(text, now, -1, "how long ago")
+
+
+def ahead(text: str, now: datetime) -> datetime:
+    """The same with `2h` after `now`. ConfigError also for what is not after it."""
+    found = _moment(text, now, 1, "how long from now")
+    if found <= now:
+        raise ConfigError(f"{text!r} lies in the past")
+    return found
+
+
+def _moment(text: str, now: datetime, direction: int, what: str) -> datetime:
     span = re.fullmatch(r"(\d{1,9}) ?([a-z]+)", text.strip())
     try:
         if span and span[2] in _UNITS:
-            return now - timedelta(seconds=int(span[1]) * _UNITS[span[2]])
+            return now + direction * timedelta(seconds=int(span[1]) * _UNITS[span[2]])
         found = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"{text!r} is no point in time; write how long ago (30min, 6h, 2d), a day (2026-01-31) or an "
+            f"{text!r} is no point in time; write {what} (30min, 6h, 2d), a day (2026-01-31) or an "
             f"instant (2026-01-31T12:00:00Z)"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

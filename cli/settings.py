@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
+from cli.backend import API_TOKEN, API_URL
 from local.announcement import announced
 from local.broker import require_answer
 from schemas.errors import ConfigError
@@ -27,6 +28,8 @@ Data = Annotated[
 ]
 _PREFIX = "SKYFILL_"
 _NEAR = 0.9
+_OTHERS = frozenset({SETTINGS_FILE, API_URL, API_TOKEN})
+"""Variables of this prefix that are no settings."""
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -86,7 +89,7 @@ def _refuse_misspelt() -> None:
     """A variable that is nearly a setting's would be silently without effect."""
     known = known_variables()
     for name in os.environ:
-        if name.startswith(_PREFIX) and name != SETTINGS_FILE and name.upper() not in known:
+        if name.startswith(_PREFIX) and name not in _OTHERS and name.upper() not in known:
             near = get_close_matches(name.upper(), known, 1, _NEAR)
             if near and not name.startswith(f"{_PREFIX}KAFKA__CLIENT__"):
                 raise ConfigError(f"there is no setting {name}; did you mean {near[0]}?")

@@ -15,9 +15,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cli.backend import Standing
 from cli.console import table
+from cli.host_groups import host_groups
 from cli.summary import left_out_text
-from cli.words import span
+from cli.words import counted, printable, span
 from schemas.eta import seconds_left, shortest_with_data
 from schemas.job_status import JobStatus
 from schemas.rates import JobRates, RateWindow
@@ -32,7 +34,7 @@ class WatchDisplay:
     """A context manager for a terminal; `show` takes what is known now."""
 
     def __init__(self, console: Console) -> None:
-        self._latest: tuple[JobStatus, JobRates | None] | None = None
+        self._latest: Standing | None = None
         self._spinner = Spinner("dots")
         self._live = Live(console=console, get_renderable=self._now, refresh_per_second=8, transient=True)
 
@@ -47,18 +49,21 @@ class WatchDisplay:
         """Takes the display away."""
         self._live.stop()
 
-    def show(self, job: JobStatus, rates: JobRates | None) -> None:
+    def show(self, standing: Standing) -> None:
         """Draws this from now on."""
-        self._latest = job, rates
+        self._latest = standing
 
     def _now(self) -> RenderableType:
-        return "" if self._latest is None else self.drawing(*self._latest)
+        return "" if self._latest is None else self.drawing(self._latest)
 
-    def drawing(self, job: JobStatus, rates: JobRates | None) -> RenderableType:
+    def drawing(self, standing: Standing) -> RenderableType:
         """The whole display."""
+        job, rates = standing.status, standing.rates
         self._spinner.update(text=Text.assemble((job.job_id, "bold"), f"  {job.status}"))
         parts: list[RenderableType] = [self._spinner, _bar(job, rates), _accounts(job)]
-        parts += [Text(said) for said in (left_out_text(job), job.detail) if said]
+        parts += [Text(printable(said)) for said in (left_out_text(job), standing.explanation) if said]
+        if len(standing.hosts) > 1:
+            parts += ["", _groups(standing)]
         if rates is None:
             if not _at_rest(job):
                 parts.append(Text(NO_RATES, style="yellow"))
@@ -104,6 +109,17 @@ def _bar(job: JobStatus, rates: JobRates | None) -> RenderableType:
         f"time left: {time_left(job, rates)}",
     )
     return row
+
+
+def _groups(standing: Standing) -> Table:
+    """A bar for each group of hosts."""
+    rows = Table.grid(padding=(0, 2))
+    for group in host_groups(standing.hosts):
+        hosts = "" if group.hosts == 1 else counted(group.hosts, "host", "hosts")
+        failed = f"{group.failed:,} failed" if group.failed else ""
+        bar = ProgressBar(total=max(1, group.planned), completed=group.done, width=24)
+        rows.add_row(group.name, bar, f"{group.done:,} of {group.planned:,}", hosts, failed)
+    return rows
 
 
 def _accounts(job: JobStatus) -> Text:

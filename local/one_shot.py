@@ -235,7 +235,15 @@ def impatient(settings: Settings) -> Settings:
 def job_id_of(backfill: Backfill) -> str:
     """The id of a document's job: its name, and 10 hexadecimal digits of its content."""
     document = backfill.model_dump(mode="json")
-    if document["schedule"] is None:
-        del document["schedule"]  # the key came later: documents without it keep their jobs' ids
+    # These keys came later: documents without them keep their jobs' ids.
+    places = [(document, "schedule"), (document["monitoring"], "webhooks")]
+    places += [
+        (section, key)
+        for section in (document["source"], *document["storage"])
+        for key in ("access_key_id", "secret_access_key", "session_token")
+    ]
+    for section, key in places:
+        if not section.get(key):
+            section.pop(key, None)
     content = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     return f"{backfill.name}-{hashlib.sha256(content).hexdigest()[:10]}"

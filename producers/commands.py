@@ -57,10 +57,13 @@ class Verdict:
     dead_letter: DeadLetter | None = None
     letters: Sequence[LetterId] = ()
     """Dead letters to be replayed, each if it may be: producers.replays makes the rest of the verdict."""
+    outlook: JobEvent | None = None
+    """Of a schedule: what is to be said of its runs from now on, ahead of the event that may end it."""
 
     def publications(self, names: Names) -> list[Publication]:
-        """Every message, the event first."""
+        """Every message, the events first."""
         parts: list[tuple[str, Message | None]] = [
+            (names.outcomes, self.outlook),
             (names.outcomes, self.event),
             (names.job_specs, self.spec),
             (names.plans, self.checkpoint),
@@ -149,8 +152,8 @@ class _Job:
         if self.known.final:
             return self.refused(f"the job has ended; can't {action} it")
         turned = spec.model_copy(update={"state": wanted})
-        event = "resumed" if wanted == "active" else "paused"
-        return Verdict(self.job_id, self._event(event, outlook(turned, self.known, self.now)), turned)
+        event = self._event("resumed" if wanted == "active" else "paused")
+        return Verdict(self.job_id, event, turned, outlook=self._outlook(turned, self.known))
 
     def cancelled(self, *, force: bool) -> Verdict:
         """The plan is finished as it is. With `force` the job has ended, whatever is still under way.
@@ -166,8 +169,7 @@ class _Job:
         if self.known.final:
             return self.refused("the job has ended; can't cancel it")
         turned = spec.model_copy(update={"state": "cancelled"})
-        event = self._event("cancelled", outlook(turned, self.known, self.now))
-        event = event.model_copy(update={"forced": force})
+        event = self._event("cancelled").model_copy(update={"forced": force})
         if again:
             return Verdict(self.job_id, event)
         finished = self.known.checkpoint.model_copy(update={"finished": True})
@@ -178,7 +180,8 @@ class _Job:
             left_out=finished.left_out,
             finished=True,
         )
-        return Verdict(self.job_id, event, turned, finished, plan)
+        said = self._outlook(turned, self.known)
+        return Verdict(self.job_id, event, turned, finished, plan, outlook=said)
 
     def replayed(self, letters: Sequence[str]) -> Verdict:
         """Letters of a job that was started and not cancelled. Each of them is judged where it is read."""
@@ -215,6 +218,10 @@ class _Job:
 
     def _ignored(self, why: str) -> Verdict:
         return Verdict(self.job_id, self._event("ignored", why))
+
+    def _outlook(self, spec: JobSpec, known: Known) -> JobEvent | None:
+        said = outlook(spec, known, self.now)
+        return None if said is None else self._event("scheduled", said)
 
     def _event(self, event: str, detail: str | None = None, name: str | None = None) -> JobEvent:
         return JobEvent.model_validate(

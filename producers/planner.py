@@ -30,21 +30,19 @@ from messaging.names import Names
 from messaging.polling import Delivered
 from messaging.topics import topics
 from messaging.transactions import TransactionalPublisher
-from producers import seen
 from producers.chunk import Publication
 from producers.commands import Verdict, job_id_of, judge
 from producers.existing import ExistingAccounts, open_states
-from producers.job_plan import JobPlan
 from producers.metrics import PlannerMetrics
 from producers.planned_jobs import PlannedJobs
+from producers.plans import Plans
 from producers.replaying import Replaying
 from producers.resolve import Resolves
+from producers.room import Room
 from producers.schedules import step
-from producers.sources import Reach, open_source
-from producers.sources.plc import forget_log
+from producers.sources import Reach
 from producers.trim import TaskTrimmer
 from schemas.errors import FencedError
-from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
 from schemas.settings import KafkaSettings, Settings
 
@@ -86,37 +84,43 @@ class Planner:
         list; without one these can't be read. `only_job`: plan no other job."""
         self._settings = settings
         self._names = Names(settings.kafka.topic_prefix)
-        self._resolver, self._runner = resolver, runner
+        self._runner = runner
         self._only_job = only_job
         self._new_publisher = new_publisher
         self._now, self._monotonic, self._end = now, monotonic, end
-        self._limit = settings.planner.tasks_per_partition * settings.kafka.partitions.dids
         self.failures: dict[str, str] = {}
         """Jobs that this planner refused or whose source failed, and why."""
         self._jobs = PlannedJobs(settings.kafka)
+        partitions = settings.kafka.partitions.dids
+        self._plans = Plans(
+            settings,
+            self._jobs,
+            Reach(settings, client, self._jobs),
+            resolver,
+            runner,
+            Room(admin, self._names, partitions, settings.worker.window_tasks // 2, monotonic),
+            only_job=only_job,
+            now=now,
+            monotonic=monotonic,
+        )
         self._replaying = Replaying(
             settings,
             self._jobs,
             resolver,
-            most_waiting=self._limit,
+            most_waiting=self._plans.most_waiting,
             only_job=only_job,
             now=now,
             monotonic=monotonic,
         )
         self._commands: deque[Delivered] = deque()
         self._existing = ExistingAccounts(lambda: open_states(settings))
-        self._reach = Reach(settings, client, self._jobs)
-        self._folder = settings.data_dir / "plans"
-        self._plans: dict[str, JobPlan] = {}
-        self._turns: dict[str, int] = {}
-        self._turn = 0
         self._since = now()
         """When this planner took over."""
         self._position: int | None = None  # of `jobs`, while it is held
         self._read_all = False
         self._publisher: TransactionalPublisher | None = None
         self._admin = admin
-        self._trimmer = TaskTrimmer(admin, self._names, settings.kafka.partitions.dids)
+        self._trimmer = TaskTrimmer(admin, self._names, partitions)
         self._trim_at = monotonic() + _TRIM_SECONDS
         self._metrics = metrics or PlannerMetrics()
         self._metrics.watch(lambda: self._publisher is not None)
@@ -136,22 +140,18 @@ class Planner:
         """
         try:
             while not stop.is_set() and not (until_planned and self._planned()):
-                # Few while some are left: they must not grow without bound, and polling keeps the place.
-                most = 1 if self._commands else _COMMANDS_AT_ONCE
-                polled = self._membership.poll(most, 0.0 if self._busy() else _IDLE_SECONDS)
+                self._hear(0.0 if self._busy() else _IDLE_SECONDS)
                 if self._position is None:
                     self._jobs.watch()
                     continue
                 if self._publisher is None:
                     self._take_over()
                 self._alert(self._jobs.poll())
-                self._commands.extend(polled.messages)
                 self._follow()
-                self._read_all = (self._names.jobs, 0) in polled.ends or (
-                    self._read_all and not polled.messages
-                )
                 self._start_runs()
                 self._plan_on()
+                if self._publisher is None:
+                    continue
                 self._replay_on()
                 self._trim_if_due()
         except FencedError as error:
@@ -177,8 +177,7 @@ class Planner:
             self._commands.clear()
             self._runner.run(self._replaying.drop())
             self._existing.close()
-            for job_id in list(self._plans):
-                self._drop(job_id)
+            self._plans.drop_all()
 
     def _take_over(self) -> None:
         publisher = self._new_publisher(self._settings.kafka)
@@ -186,9 +185,15 @@ class Planner:
         self._jobs.restore()
         self._replaying.restore()
         self._publisher, self._since = publisher, self._now()
-        for job_id in seen.kept(self._folder):
-            self._tidy(job_id)
+        self._plans.tidy()
         _log.info("planning from command %s on", self._position)
+
+    def _hear(self, timeout: float) -> None:
+        """Takes in commands; waits up to `timeout` seconds for the first. The place may go meanwhile."""
+        # Few while some are left: they must not grow without bound, and polling keeps the place.
+        polled = self._membership.poll(1 if self._commands else _COMMANDS_AT_ONCE, timeout)
+        self._commands.extend(polled.messages)
+        self._read_all = (self._names.jobs, 0) in polled.ends or (self._read_all and not polled.messages)
 
     def _follow(self) -> None:
         """Judges commands and publishes what follows, in one transaction with their offsets.
@@ -221,7 +226,7 @@ class Planner:
         self._commit_commands(position)
         for job_id in judged:
             if self._jobs.checkpoint(job_id).finished:
-                self._drop(job_id)
+                self._plans.drop(job_id)
             spec = self._jobs.spec(job_id)
             if spec is not None and spec.state == "cancelled":  # nobody is looked up for it any more
                 self._runner.run(self._replaying.drop(job_id))
@@ -286,35 +291,23 @@ class Planner:
         except (KafkaException, FutureTimeout):
             return False  # an alert that comes twice is better than none
 
-    def _next_job(self) -> JobSpec | None:
-        """Of the jobs that may be planned on now, the one whose last turn lies farthest back."""
-        if self._publisher is None:
-            return None
-        ready = [
-            spec
-            for spec in self._jobs.unfinished()
-            if self._only_job in (None, spec.job_id) and self._jobs.waiting(spec.job_id) <= self._limit
-        ]
-        return min(ready, key=lambda spec: self._turns.get(spec.job_id, 0), default=None)
-
     def _plan_on(self) -> None:
         """One turn of one job; publishes its chunk if that is ready."""
-        spec = self._next_job()
+        spec = self._plans.next_job()
         if spec is None:
             return
         assert self._publisher is not None
-        job_id = spec.job_id
-        self._turn += 1
-        self._turns[job_id] = self._turn
+        self._plans.begin_turn(spec.job_id)
         if not self._existing.ready(spec.backfill, _TURN_SECONDS):
             return
-        plan = self._plans.get(job_id) or self._open_plan(spec)
-        chunk = self._runner.run(plan.chunk(_TURN_SECONDS))
-        if chunk is None:
+        job_id = spec.job_id
+        chunk = self._runner.run(self._plans.plan(spec).chunk(_TURN_SECONDS))
+        if chunk is None or not self._goes_on(job_id):
             return
         chunk = self._existing.spare(chunk, spec.backfill)
         self._publish(chunk.publications(self._names, self._now()))
         self._publisher.commit()
+        self._plans.published(len(chunk.tasks))
         before, after = self._jobs.checkpoint(job_id), chunk.checkpoint
         left_out = sum(after.left_out.values()) - sum(before.left_out.values())
         self._metrics.planned(chunk, after.duplicates - before.duplicates, left_out)
@@ -324,7 +317,19 @@ class Planner:
             _log.error("job %s: %s", job_id, chunk.failure)
         if chunk.checkpoint.finished:
             _log.info("job %s is planned: %d accounts", job_id, chunk.checkpoint.planned)
-            self._drop(job_id)
+            self._plans.drop(job_id)
+
+    def _goes_on(self, job_id: str) -> bool:
+        """Whether a chunk that is ready is still wanted: it may have taken seconds, and may take more."""
+        self._hear(0.0)
+        if self._publisher is None:
+            return False  # the place went, and all plans with it
+        self._follow()
+        spec = self._jobs.spec(job_id)
+        if spec is not None and spec.state == "active":
+            return True
+        self._plans.drop(job_id)  # its next plan begins where the last chunk ended
+        return False
 
     def _replay_on(self) -> None:
         """One turn of one job's replays that have to be looked up."""
@@ -333,34 +338,6 @@ class Planner:
         if publications:
             self._publish(publications)
             self._publisher.commit()
-
-    def _open_plan(self, spec: JobSpec) -> JobPlan:
-        plan = JobPlan(
-            spec,
-            self._jobs.checkpoint(spec.job_id),
-            open_source(spec, self._reach),
-            self._resolver,
-            folder=self._folder,
-            concurrency=self._settings.network.plc_concurrency,
-            chunk_seconds=self._settings.planner.chunk_seconds,
-            now=self._now,
-            monotonic=self._monotonic,
-        )
-        self._plans[spec.job_id] = plan
-        return plan
-
-    def _drop(self, job_id: str) -> None:
-        plan = self._plans.pop(job_id, None)
-        self._turns.pop(job_id, None)
-        if plan is not None:
-            self._runner.run(plan.close())
-        self._tidy(job_id)
-
-    def _tidy(self, job_id: str) -> None:
-        """What a plan keeps on disk is of no use once it is finished."""
-        if self._jobs.checkpoint(job_id).finished:
-            seen.forget(self._folder, job_id)
-            forget_log(self._settings, job_id)
 
     def _planned(self) -> bool:
         """Whether the only job's plan is finished, or, without one, every job's that was submitted so far."""
@@ -380,7 +357,7 @@ class Planner:
         """Whether there is something to do before the next command."""
         if self._publisher is None:
             return False
-        return bool(self._commands) or self._replaying.has_turn or self._next_job() is not None
+        return bool(self._commands) or self._replaying.has_turn or self._plans.next_job() is not None
 
     def _trim_if_due(self) -> None:
         if self._monotonic() >= self._trim_at:

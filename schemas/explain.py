@@ -16,6 +16,8 @@ _MOST_NAMED = 3
 
 def explain(status: JobStatus) -> str:
     """One or two sentences that say how the job stands, and where it is not complete, why."""
+    if status.scheduled:
+        return _schedule(status)
     match status.status:
         case "queued" | "processing":
             return _stale(status) if status.stale_since is not None else _going(status)
@@ -31,9 +33,13 @@ def explain(status: JobStatus) -> str:
             return _error(status)
 
 
+def _schedule(status: JobStatus) -> str:
+    """It has no accounts of its own; its detail says when it starts a job, and when it did so last."""
+    paused = ", and paused" if status.status == "paused" else ""
+    return f"It is a schedule{', and cancelled' if status.final else paused}{_because(status)}"
+
+
 def _going(status: JobStatus) -> str:
-    if status.scheduled:
-        return f"It is a schedule{_because(status)}"
     if status.cancelled_at is not None:
         left = max(0, status.outstanding)
         return f"It is being cancelled; {_accounts(left)} planned before that {_are(left)} still to end."
@@ -109,7 +115,7 @@ def _cancelled(status: JobStatus) -> str:
 def _error(status: JobStatus) -> str:
     if status.source_failed:
         if not status.total:
-            return f"Its source could not be read{_because(status)} No account was planned."
+            return f"Its source gave no account to fetch{_because(status)}"
         planned = _accounts(status.total)
         return (
             f"Its source failed half-way{_because(status)} That was after {planned} {_were(status.total)} "

@@ -81,8 +81,8 @@ class PlanOutcome(Message):
 
 
 class JobEvent(Message):
-    """What the planner made of a command, of a source that failed or that it read only in part, or of a
-    schedule: `scheduled`, with a detail that names its next run and its last."""
+    """What the planner made of a command, of a schedule, or of a source that failed or that it read only in
+    part."""
 
     kind: Literal["job"] = "job"
     job_id: str
@@ -108,10 +108,10 @@ class JobEvent(Message):
     """Of `replayed`: hosts given up whose accounts are still being gathered for their replay."""
     letters: Amount | None = None
     """Of `replayed`: dead letters that were accepted."""
-    forced: bool = False
-    """Of `cancelled`: the job has ended at once; what is under way still ends by itself."""
     refused: dict[str, list[str]] | None = None
     """Dead letters that are not replayed, by the reason why."""
+    forced: bool = False
+    """Of `cancelled`: the job has ended at once."""
     at: Instant
 
 

@@ -207,6 +207,12 @@ class ApiSettings(Group):
     requests_per_minute: int = Field(
         600, ge=1, description="Of one token, at each API process; without a token, of one address, a tenth."
     )
+    secrets: list[str] = Field(
+        default_factory=list,
+        description="References that documents sent to the API may use for a bucket at an `endpoint_url` other "
+        "than `s3.endpoint_url`, which is sent them: `env:BACKFILL_*`, `file:/run/secrets/*`. Elsewhere any "
+        "may be used.",
+    )
     proxies: list[str] = Field(
         default_factory=lambda: ["127.0.0.1"],
         description="Addresses of reverse proxies whose X-Forwarded-For is believed.",

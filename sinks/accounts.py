@@ -19,7 +19,7 @@ import orjson
 from messaging.outcomes import terminal_outcomes
 from messaging.polling import Delivered
 from schemas.job_specs import JobSpec
-from schemas.job_status import JobStatus
+from schemas.job_status import JobHost, JobStatus
 from schemas.outcomes import RepoOutcome
 
 COLUMNS = (
@@ -101,19 +101,29 @@ def write_accounts(
     return listed
 
 
-def summary(spec: JobSpec, status: JobStatus, listed: Listed) -> bytes:
-    """The job in a page of JSON: what was asked for, what came, and what the file of accounts holds."""
+def summary(spec: JobSpec, status: JobStatus, hosts: Mapping[str, JobHost], listed: Listed) -> bytes:
+    """The job in JSON: what was asked for, what came and from where, and what the file of accounts holds."""
     backfill = spec.backfill.model_dump(mode="json", include={"name", "record_types", "time_range", "uris"})
     said = status.model_dump(mode="json", exclude={"updated_at", "name"})
-    listing = {
+    missing = status.totals.terminal - listed.accounts
+    listing: dict[str, Any] = {
         "file": "accounts.csv.gz",
         "sha256": listed.sha256,
         "accounts": listed.accounts,
         "by_status": dict(sorted(listed.by_status.items())),
         # Above 0 only where Kafka no longer kept the outcomes of accounts that are counted.
-        "missing": status.totals.terminal - listed.accounts,
+        "missing": missing,
     }
-    whole = {**backfill, **said, "accounts": listing}
+    if missing:
+        listing["note"] = (
+            f"{missing:,} accounts of {status.totals.terminal:,} are counted here and have no row: Kafka no "
+            f"longer keeps their outcomes, which the topic's retention deletes some time after they were "
+            f"written"
+        )
+    pages = {
+        host: page.model_dump(mode="json", exclude={"job_id", "host"}) for host, page in sorted(hosts.items())
+    }
+    whole = {**backfill, **said, "hosts": pages, "accounts": listing}
     return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 

@@ -21,6 +21,7 @@ from typing import BinaryIO
 import orjson
 from confluent_kafka import KafkaException
 
+from messaging.control import hosts_of
 from messaging.names import Names
 from messaging.partitioner import partition_for
 from messaging.polling import Delivered
@@ -151,7 +152,7 @@ class Reports:
         replaced = replaced_by_replays(spec.job_id, outcomes()) if status.replayed else {}
         with _published(folder / ACCOUNTS) as file:
             listed = write_accounts(file, spec.job_id, outcomes(), replaced)
-        text = summary(spec, status, listed)
+        text = summary(spec, status, hosts_of(self._kafka, spec.job_id), listed)
         with _published(folder / SUMMARY) as file:
             file.write(text)
         if listed.accounts != status.totals.terminal:

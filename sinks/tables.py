@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from schemas.errors import ConfigError, SinkError
-from schemas.secrets import HasCredentials, aws_credentials
+from schemas.secrets import HasCredentials, aws_credentials, mask
 from schemas.settings import DynamoDBSettings
 from sinks.items import HASH_KEY, RANGE_KEY
 
@@ -144,10 +144,10 @@ def explained(table: str, error: ClientError | BotoCoreError) -> SinkError:
         return TableMissing(f"table {table} does not exist; run `skyfill tables create {table}`")
     if code in _DENIED:
         return SinkError(
-            f"DynamoDB denies access to table {table} ({error}); give this process's AWS identity "
+            f"DynamoDB denies access to table {table} ({mask(str(error))}); give this process's AWS identity "
             f"DescribeTable, Query, PutItem and PartiQLInsert on it"
         )
-    return SinkError(f"DynamoDB refused a request for table {table}: {error}")
+    return SinkError(f"DynamoDB refused a request for table {table}: {mask(str(error))}")
 
 
 def _is_loopback(endpoint_url: str | None) -> bool:

@@ -37,8 +37,12 @@ S3_PORT = 8333
 CONTAINER_SECONDS = 60
 REFERENCE_SECONDS = 900
 
-# Tests kill consumers and wait for the group to notice.
-TEST_BROKER_SETTINGS = {"group.min.session.timeout.ms": "1000"}
+# Tests kill consumers and wait for the group to notice, and let messages grow too old to be kept.
+TEST_BROKER_SETTINGS = {
+    "group.min.session.timeout.ms": "1000",
+    "log.retention.check.interval.ms": "5000",
+    "log.initial.task.delay.ms": "5000",
+}
 
 
 @pytest.fixture(scope="session")

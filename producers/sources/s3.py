@@ -22,7 +22,7 @@ from producers.sources.formats import form_of, read_accounts
 from producers.sources.listed import LIST_PAGE, SKIPPED_AT_ONCE, Place, Reading, page_of, require_same
 from producers.sources.threads import in_thread
 from schemas.errors import ConfigError, SourceError
-from schemas.secrets import aws_credentials
+from schemas.secrets import MASKED, aws_credentials, mask
 from schemas.settings import S3Settings
 from schemas.sources import S3Source
 
@@ -198,7 +198,9 @@ class S3Accounts(AccountSource):
             return function(**arguments)
         except ClientError as error:
             said = error.response.get("Error", {})
-            why = _CODES.get(said.get("Code", ""), f"{said.get('Code')}: {said.get('Message')}")
+            why = _CODES.get(said.get("Code", "")) or self._masked(
+                f"{said.get('Code')}: {said.get('Message')}"
+            )
             place = f"s3://{self._bucket}/{arguments['Key']}" if "Key" in arguments else self.name
             raise SourceError(f"{place}: {why}") from error
         except NoCredentialsError as error:
@@ -207,7 +209,13 @@ class S3Accounts(AccountSource):
                 f"AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, where the planner runs"
             ) from error
         except (BotoCoreError, OSError) as error:
-            raise SourceError(f"{self.name} can't be read: {error}") from error
+            raise SourceError(f"{self.name} can't be read: {self._masked(str(error))}") from error
+
+    def _masked(self, said: str) -> str:
+        """What a server says may repeat what it was sent."""
+        for value in aws_credentials(self._source).values():
+            said = said.replace(value, MASKED)
+        return mask(said)
 
 
 class _Ranges(io.RawIOBase):

@@ -9,15 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
-
-from confluent_kafka import KafkaException
 
 from messaging import clients
 from messaging.names import Names
 from messaging.partitioner import partition_for
+from messaging.sending import Outgoing, send_all
 from messaging.views import CompactedView
-from schemas.errors import DeploymentError
 from schemas.job_specs import JobSpec
 from schemas.job_status import JobStatus
 from schemas.settings import Settings
@@ -28,7 +25,6 @@ from stream_workers.notifier.share import Share
 KEPT_FOR = timedelta(days=30)
 """How long a delivery that has ended is remembered."""
 _POLL_SECONDS = 0.2
-_WRITE_SECONDS = 30.0
 _SWEEP_SECONDS = 600.0
 
 
@@ -137,19 +133,7 @@ class NoticeBook:
 
     def _write(self, messages: Iterable[tuple[str, str, bytes | None]]) -> None:
         """By id and job; returns once the broker has all."""
-        refused: list[str] = []
-
-        def delivered(error: Any, message: Any) -> None:
-            if error:
-                refused.append(error.str())
-
-        try:
-            for key, job_id, value in messages:
-                partition = partition_for(job_id, self._partitions)
-                self._producer.produce(self._topic, value, key.encode(), partition, on_delivery=delivered)
-            left = self._producer.flush(_WRITE_SECONDS)
-        except (KafkaException, BufferError) as error:
-            raise DeploymentError(f"deliveries can't be written to {self._topic}: {error}") from error
-        if left or refused:
-            why = refused[0] if refused else f"no answer within {_WRITE_SECONDS:.0f} s"
-            raise DeploymentError(f"deliveries can't be written to {self._topic}: {why}")
+        outgoing = (
+            Outgoing(key, value, partition_for(job_id, self._partitions)) for key, job_id, value in messages
+        )
+        send_all(self._producer, self._topic, outgoing)

@@ -27,7 +27,14 @@ from stream_workers.tracker.counting import (
     uncount,
 )
 from stream_workers.tracker.status import has_ended, status_name
-from stream_workers.tracker.telling import LONGEST_JOB_DETAIL, note, note_command, note_failure, told
+from stream_workers.tracker.telling import (
+    LONGEST_JOB_DETAIL,
+    note,
+    note_command,
+    note_failure,
+    numbered,
+    told,
+)
 
 
 @dataclass
@@ -161,7 +168,7 @@ def _enter_plan(book: Book, outcome: PlanOutcome, at: datetime) -> None:
     for host, accounts in outcome.hosts.items():
         book.page(host).planned += accounts
     if outcome.finished and not ledger.plan_finished and ledger.state != "cancelled":
-        note(ledger, "planned", at, f"{outcome.planned:,} accounts")
+        note(ledger, "planned", at, numbered(outcome.planned, "account"))
     ledger.plan_finished = ledger.plan_finished or outcome.finished
 
 
@@ -181,8 +188,6 @@ def _enter_event(ledger: Ledger, event: JobEvent, at: datetime) -> None:
     name = event.name and told(event.name)
     ledger.awaited_since, ledger.stale_since = at, None
     note_command(ledger, event, at)
-    if event.event in ("paused", "resumed", "cancelled") and detail is not None:
-        ledger.detail = detail  # of a schedule: its next run and its last
     match event.event:
         case "submitted":
             ledger.state, ledger.name, ledger.submitted_at = "active", name, event.at

@@ -5,7 +5,7 @@ Bounded, and without secrets: details come from documents, hosts and anybody's c
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from schemas.job_status import ErrorSample, ErrorSummary, HistoryEntry, Ledger
 from schemas.outcomes import JobEvent, RepoOutcome
@@ -14,6 +14,7 @@ from stream_workers.tracker.counting import UNKNOWN
 
 MOST_ENTRIES = 50
 MOST_SAMPLES = 3
+_SAMPLE_EVERY = timedelta(seconds=1)
 LONGEST_DETAIL = 300
 """Characters."""
 LONGEST_JOB_DETAIL = 2000
@@ -35,9 +36,10 @@ def note_command(ledger: Ledger, event: JobEvent, at: datetime) -> None:
         case "replayed" if event.command is None:
             return  # one of the batches that follow from a command
         case "replayed":
-            detail: str | None = f"{event.letters or 0:,} dead letters, {event.count or 0:,} accounts so far"
+            letters, accounts = numbered(event.letters, "dead letter"), numbered(event.count, "account")
+            detail: str | None = f"{letters}, {accounts} so far"
             if refused := sum(map(len, (event.refused or {}).values())):
-                detail = f"{detail}; {refused:,} letters were refused"
+                detail = f"{detail}; {numbered(refused, 'letter')} refused"
         case "cancelled" if event.forced:
             detail = "at once"
         case _:
@@ -46,7 +48,7 @@ def note_command(ledger: Ledger, event: JobEvent, at: datetime) -> None:
 
 
 def note_failure(ledger: Ledger, outcome: RepoOutcome, at: datetime) -> None:
-    """Adds a failed attempt to its type's summary; of each reason the latest is kept as a sample."""
+    """Adds a failed attempt to its type's summary; of each reason a late one is kept as a sample."""
     if outcome.error_type is None:
         return
     summary = ledger.errors.setdefault(outcome.error_type, ErrorSummary())
@@ -54,8 +56,14 @@ def note_failure(ledger: Ledger, outcome: RepoOutcome, at: datetime) -> None:
         summary.retryable += 1
     else:
         summary.permanent += 1
+    reason, full = outcome.reason or UNKNOWN, len(summary.samples) == MOST_SAMPLES
+    known = next(
+        (one for one in summary.samples if one.reason == reason), summary.samples[-1] if full else None
+    )
+    if known is not None and at - known.at < _SAMPLE_EVERY:
+        return  # a host that is down may fail a million accounts at once, and to mask texts takes its time
     sample = ErrorSample(
-        reason=told(outcome.reason or UNKNOWN),
+        reason=told(reason),
         detail=outcome.detail and told(outcome.detail),
         host=outcome.host and told(outcome.host),
         did=told(outcome.did),
@@ -63,6 +71,11 @@ def note_failure(ledger: Ledger, outcome: RepoOutcome, at: datetime) -> None:
     )
     others = [known for known in summary.samples if known.reason != sample.reason]
     summary.samples = [*others, sample][-MOST_SAMPLES:]
+
+
+def numbered(number: int | None, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number or 0:,} {what}" + ("" if number == 1 else "s")
 
 
 def told(text: str, longest: int = LONGEST_DETAIL) -> str:

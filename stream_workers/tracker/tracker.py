@@ -54,8 +54,10 @@ class Tracker:
         metrics: TrackerMetrics | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        look_seconds: float = _LOOK_SECONDS,
     ) -> None:
-        """Raises DeploymentError if the topics are not as they have to be. `clock` gives the time of day."""
+        """Raises DeploymentError if the topics are not as they have to be. `clock` gives the time of day, in
+        UTC; jobs that nothing comes for are looked at every `look_seconds`."""
         kafka = settings.kafka
         self._metrics = metrics or TrackerMetrics()
         self._metrics.watch(self._jobs)
@@ -67,7 +69,7 @@ class Tracker:
         self._interval = min(_MOST_SECONDS, kafka.commit_interval_seconds)
         self._stale_after = timedelta(seconds=settings.tracker.stale_seconds)
         self._kept_for = timedelta(days=settings.tracker.history_days)
-        self._look_seconds = min(_LOOK_SECONDS, settings.tracker.stale_seconds / 4)
+        self._look_seconds = min(look_seconds, settings.tracker.stale_seconds / 4)
         self._clock = clock
         self._books: dict[str, Book] = {}
         self._positions: dict[int, int] = {}

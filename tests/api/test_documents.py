@@ -85,19 +85,33 @@ def test_what_is_no_path_of_this_machine_is_left_alone(folders: list[Path]) -> N
     assert confined(backfill(source=source), folders).source.path == source["path"]  # type: ignore[union-attr]
 
 
-def test_credentials_go_to_no_other_endpoint_than_the_settings_one(folders: list[Path]) -> None:
-    source = {
-        "type": "s3",
-        "path": "s3://bucket/x.txt",
-        "endpoint_url": "https://elsewhere.example",
-        "access_key_id": "${env:HOME}",
-        "secret_access_key": "${env:HOME}",
-    }
-    with pytest.raises(DocumentRefused, match=r"s3\.endpoint_url") as refused:
-        confined(backfill(source=source), folders)
-    assert [one.key for one in refused.value.mistakes] == ["backfill.source.endpoint_url"]
-    confined(backfill(source=source), folders, "https://elsewhere.example")
-    confined(backfill(source=source | {"endpoint_url": None}), folders, "https://elsewhere.example")
+S3 = {"type": "s3", "path": "s3://bucket/x.txt", "endpoint_url": "https://elsewhere.example"}
+KEYS = {"access_key_id": "${env:BACKFILL_ID}", "secret_access_key": "${file:/run/secrets/s3}"}
+
+
+@pytest.mark.parametrize(
+    ("source", "secrets", "refused"),
+    [
+        (S3, [], ["endpoint_url"]),
+        (S3, ["*"], ["endpoint_url"]),  # what only this machine can reach needs no credentials
+        (S3 | KEYS, [], ["access_key_id", "secret_access_key"]),
+        (S3 | KEYS, ["env:BACKFILL_*"], ["secret_access_key"]),
+        (S3 | KEYS, ["env:BACKFILL_*", "file:/run/secrets/*"], []),
+        (S3 | KEYS | {"session_token": "${env:HOME}"}, ["env:BACKFILL_*", "file:/run/*"], ["session_token"]),
+        (S3 | {"endpoint_url": "https://own.example"}, [], []),
+        (S3 | KEYS | {"endpoint_url": "https://own.example"}, [], []),
+        (S3 | KEYS | {"endpoint_url": None}, [], []),
+    ],
+)
+def test_nothing_is_asked_of_or_sent_to_an_endpoint_of_the_documents_choice(
+    folders: list[Path], source: dict[str, Any], secrets: list[str], refused: list[str]
+) -> None:
+    try:
+        confined(backfill(source=source), folders, endpoint_url="https://own.example", secrets=secrets)
+        keys = []
+    except DocumentRefused as error:
+        keys = [one.key for one in error.mistakes]
+    assert keys == [f"backfill.source.{key}" for key in refused]
 
 
 def test_without_folders_it_is_where_the_process_was_started(

@@ -16,14 +16,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.jobs import _line as status_line
+from cli.backend import Standing
+from cli.host_groups import host_groups
+from cli.standing import status_with_reasons
 from cli.summary import left_out_text
 from cli.watch import NO_RATES, WatchDisplay, rates_text, time_left
 from messaging import clients
 from messaging.names import Names
 from messaging.partitioner import partition_for
 from messaging.topics import end_offsets
-from schemas.job_status import Counts, JobStatus
+from schemas.explain import explain
+from schemas.job_status import UNRESOLVED, Counts, JobHost, JobStatus
 from schemas.outcomes import RepoOutcome
 from schemas.rates import HostRates, JobRates, RateWindow
 from schemas.settings import KafkaSettings
@@ -86,10 +89,11 @@ def test_a_line_has_the_last_minute_and_the_time_left() -> None:
     assert rates_text(job(status="complete"), rates(60, 60, 60)) == ""
 
 
-def drawn(standing: JobStatus, pace: JobRates | None) -> str:
+def drawn(standing: JobStatus, pace: JobRates | None, hosts: dict[str, JobHost] | None = None) -> str:
     """What a terminal of 110 columns shows."""
     console = Console(file=io.StringIO(), force_terminal=True, width=110, height=40, color_system=None)
-    console.print(WatchDisplay(console).drawing(standing, pace))
+    whole = Standing(standing, explain(standing), pace, hosts or {})
+    console.print(WatchDisplay(console).drawing(whole))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -117,9 +121,9 @@ def test_what_the_source_held_beside_accounts_is_told_everywhere() -> None:
     standing = job(left_out={"moved": 1200, "host_unreachable": 2})
     told = "left out of the source: 2 host_unreachable, 1,200 moved"
     assert told in drawn(standing, None)
-    assert told in status_line(standing)
+    assert told in status_with_reasons(standing)
     assert left_out_text(standing) == told
-    assert "left out" not in status_line(job()) + drawn(job(), None)
+    assert "left out" not in status_with_reasons(job()) + drawn(job(), None)
 
 
 def test_without_rates_it_says_what_to_start_and_shows_no_zeros() -> None:
@@ -128,6 +132,36 @@ def test_without_rates_it_says_what_to_start_and_shows_no_zeros() -> None:
     assert "time left: unknown" in text
     assert "/s" not in text
     assert NO_RATES not in drawn(job(status="paused"), None)
+
+
+def page(host: str, planned: int, done: int, failed: int = 0) -> JobHost:
+    counts = Counts(completed=done - failed, failed=failed)
+    return JobHost(job_id="a-0123", host=host, planned=planned, counts=counts)
+
+
+def test_hosts_of_one_domain_have_one_bar_and_the_small_ones_another() -> None:
+    many = [page(f"https://h{n}.host.bsky.network", 100, 50, 5) for n in range(4)]
+    few = [page(f"https://pds.number{n}.example", 20 - n, 20 - n) for n in range(9)]
+    short = [page("https://one.test", 3, 1), page("https://two.test", 2, 1)]
+    bare = [page("http://10.0.0.1:8080", 1, 0), page("http://10.0.0.2:8080", 1, 0)]
+    pages = {one.host: one for one in [*few, *many, *short, *bare, page(UNRESOLVED, 1, 1, 1)]}
+    groups = host_groups(pages)
+    assert [(group.name, group.hosts) for group in groups[:2]] == [
+        ("*.host.bsky.network", 4),
+        ("pds.number0.example", 1),
+    ]
+    assert [group.name for group in groups[7:]] == ["pds.number6.example", "the rest"]
+    rest = groups[8]
+    assert (rest.hosts, rest.planned, rest.done, rest.failed) == (7, 13 + 12 + 3 + 2 + 1 + 1 + 1, 28, 1)
+    assert sum(group.planned for group in groups) == sum(one.planned for one in pages.values())
+    assert [group.name for group in host_groups({one.host: one for one in bare})] == [
+        "10.0.0.1:8080",
+        "10.0.0.2:8080",
+    ]
+    lines = drawn(job(), None, pages).splitlines()
+    bar = next(line for line in lines if "*.host.bsky.network" in line)
+    assert bar.split()[2:] == ["200", "of", "400", "4", "hosts", "20", "failed"]
+    assert sum(" of " in line and "accounts" not in line for line in lines) == 9
 
 
 class Broker:

@@ -81,6 +81,7 @@ def test_every_process_of_a_deployment_has_its_service() -> None:
         ("producer",),
         ("worker",),
         ("tracker",),
+        ("notifier",),
         ("rates",),
         ("sink", "parquet"),
         ("sink", "dynamodb"),

@@ -90,6 +90,7 @@ TEST_ADVERTISED = "tests/atp/test_advertised.py"
 TEST_HIDDEN = "tests/atp/test_hidden.py"
 TEST_TOUR = "tests/stream_workers/test_fetch_worker.py"
 TEST_TRACKER_KILLED = "tests/stream_workers/test_tracker_killed.py"
+TEST_TRACKER_TIME = "tests/stream_workers/test_tracker_time.py"
 TEST_BOOK = "tests/stream_workers/test_book.py"
 TEST_PLANNER = "tests/producers/test_planner.py"
 TEST_PLANNER_KILLED = "tests/producers/test_planner_killed.py"
@@ -376,6 +377,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self._books |= books_of(ledgers.items.values(), pages.items.values())\n",
         "            pass\n",
         (TEST_CRASH,),
+    ),
+    Mutant(
+        "what time makes of a job is written without its partition's offsets",
+        TRACKER,
+        "            self._moved.add(self._partition(job_id))\n",
+        "",
+        (TEST_TRACKER_KILLED,),
+    ),
+    Mutant(
+        "a tracker calls jobs stale whose outcomes it has not read",
+        TRACKER,
+        "elif self._is_read(job_id) and grow_stale(",
+        "elif grow_stale(",
+        (TEST_TRACKER_TIME,),
     ),
     Mutant(
         "each attempt counts as a retrying account",

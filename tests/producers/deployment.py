@@ -26,7 +26,14 @@ from schemas.errors import IdentityNotFound
 from schemas.job_status import Counts, JobStatus
 from schemas.message import Message
 from schemas.outcomes import JobEvent, PlanOutcome, RepoOutcome, decode_outcome
-from schemas.settings import KafkaSettings, NetworkSettings, Partitions, PlannerSettings, Settings
+from schemas.settings import (
+    KafkaSettings,
+    NetworkSettings,
+    Partitions,
+    PlannerSettings,
+    Settings,
+    WorkerSettings,
+)
 
 T = TypeVar("T")
 KEY = "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme"
@@ -212,8 +219,11 @@ class Deployment:
         assert not failed, failed
 
 
-def deploy(kafka: str, prefix: str, data_dir: Path, *, dids: int = 4, **planner: int) -> Deployment:
-    """Topics under `prefix`, `dids` partitions of tasks; `planner` are settings of that group."""
+def deploy(
+    kafka: str, prefix: str, data_dir: Path, *, dids: int = 4, window: int = 20_000, **planner: int
+) -> Deployment:
+    """Topics under `prefix`, `dids` partitions of tasks; `window` is what workers read ahead of them, and
+    `planner` are settings of that group."""
     settings = Settings(
         data_dir=data_dir,
         kafka=KafkaSettings(
@@ -224,6 +234,7 @@ def deploy(kafka: str, prefix: str, data_dir: Path, *, dids: int = 4, **planner:
         ),
         network=NetworkSettings(plc_concurrency=8),
         planner=PlannerSettings.model_validate(planner),
+        worker=WorkerSettings(window_tasks=window),
     )
     deployment = Deployment(settings)
     create_topics(clients.admin(settings.kafka), settings.kafka)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from local.network.network import Network
+from messaging.partitioner import partition_for
 from messaging.topics import committed_offsets, end_offsets
 from producers.run import run_planner
 from schemas.deadletter import DeadLetter
@@ -136,6 +138,26 @@ def test_a_cancel_is_heard_while_the_directory_is_silent(deployment: Deployment,
     assert deployment.tasks() == []
 
 
+def test_a_pause_when_a_chunk_is_nearly_ready_costs_nothing(deployment: Deployment, book: Book) -> None:
+    """The command comes while the last accounts of the second chunk are resolved."""
+    accounts = [did(n) for n in range(30)]
+
+    def pause() -> bool:
+        if len(book.asked) == 20:
+            deployment.say("j", {"action": "pause"})
+            time.sleep(0.3)  # the planner's client has fetched it by then
+        return True
+
+    book.gate = pause
+    deployment.start("j", accounts, processing={"batch_size": 10})
+    with deployment.running(book):
+        until(lambda: "paused" in deployment.events("j"))
+        deployment.say("j", {"action": "resume"})
+        until(lambda: deployment.planned("j").finished)
+    assert Counter(task.did for task in deployment.tasks("j")) == Counter(accounts)
+    assert deployment.planned("j") == PlanOutcome(job_id="j", planned=30, finished=True)
+
+
 def test_jobs_take_turns(deployment: Deployment, book: Book) -> None:
     for job, first in (("one", 0), ("two", 100)):
         accounts = [did(n) for n in range(first, first + 20)]
@@ -164,6 +186,28 @@ def test_a_job_with_enough_to_do_gets_no_more(deployment: Deployment, book: Book
         until(lambda: deployment.tasks("last"))
     assert len(deployment.tasks("large")) == 25
     assert len({task.did for task in deployment.tasks("large")}) == 25
+
+
+@pytest.mark.parametrize("deployment", [{"tasks_per_partition": 4, "window": 20}], indirect=True)
+def test_a_large_job_leaves_room_in_what_the_workers_read_ahead(deployment: Deployment) -> None:
+    """All of it at one host: what the partitions may hold together would lie in one, beyond its window."""
+    book = Book(hosts=1)
+    partition = partition_for("https://h0.example", 4)
+    deployment.start("large", [did(n) for n in range(60)], processing={"batch_size": 5})
+    with deployment.running(book):
+        until(lambda: len(deployment.tasks("large")) >= 10)
+        deployment.start("small", [did(99)])
+        until(lambda: deployment.planned("small").finished)
+        # Four partitions of 4 tasks would allow 20; but 10 and their transactions' ends are half a window.
+        assert len(deployment.tasks("large")) == 10
+        end = end_offsets(deployment.admin, deployment.names.dids, [partition])[partition]
+        assert end > 10
+        deployment.status("large", total=10, completed=1)
+        deployment.start("small-too", [did(98)])
+        until(lambda: deployment.planned("small-too").finished)
+        assert len(deployment.tasks("large")) == 10
+        deployment.workers_commit({partition: end})
+        until(lambda: len(deployment.tasks("large")) == 20)
 
 
 def test_a_source_that_can_not_be_read_ends_its_job_alone(

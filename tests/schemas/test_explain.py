@@ -28,6 +28,14 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
             "It is a schedule: next run 2026-01-02 03:00 UTC, none so far.",
         ),
         (
+            [SUBMITTED, SCHEDULED, event("paused")],
+            "It is a schedule, and paused: next run 2026-01-02 03:00 UTC, none so far.",
+        ),
+        (
+            [SUBMITTED, SCHEDULED, event("cancelled"), plan(0)],
+            "It is a schedule, and cancelled: next run 2026-01-02 03:00 UTC, none so far.",
+        ),
+        (
             [SUBMITTED, plan(0, finished=False)],
             "Its source is being read, and its accounts are looked up; none of them is planned yet.",
         ),
@@ -98,7 +106,7 @@ LOST = {"reason": "HostTimeout", "error_type": "timeout_error", "host": "https:/
         ),
         (
             [SUBMITTED, event("source_failed", "no such file: accounts.csv")],
-            "Its source could not be read: no such file: accounts.csv. No account was planned.",
+            "Its source gave no account to fetch: no such file: accounts.csv.",
         ),
         (
             [SUBMITTED, plan(1, finished=False), event("source_failed", "the relay went away"), plan(1)],

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from schemas.job_status import Counts, JobStatus
+from schemas.job_status import Counts, JobHost, JobStatus, host_key
 from schemas.outcomes import JobEvent, PlanOutcome, Replaced, RepoOutcome
 from schemas.settings import MetricsSettings
 from sinks.parquet import run_parquet_sink
@@ -86,6 +86,10 @@ def test_every_account_has_one_row_and_the_summary_adds_them_up(
     tell(deployment, event, again, outcome("other", "did:plc:a"), full)
     deployment.publisher.publish(deployment.names.outcomes, "mine", b"no outcome")
     tell(deployment, gone, PlanOutcome(job_id="mine", planned=2, finished=True))
+    for job in ("mine", "other"):
+        page = JobHost(job_id=job, host="https://pds.example", planned=2, counts=Counts(completed=1))
+        key = host_key(job, page.host)
+        deployment.publisher.publish(deployment.names.job_hosts, key, page.encode(), beside=job)
     end(deployment, "mine", 2)
     with deployment.running(run_parquet_sink) as alive:
         report = report_of(folder, "mine")
@@ -124,6 +128,9 @@ def test_every_account_has_one_row_and_the_summary_adds_them_up(
     assert (summary["job_id"], summary["status"], summary["totals"]["completed"]) == ("mine", "complete", 2)
     assert summary["accounts"]["by_status"] == {"completed": 1, "unavailable": 1}
     assert (summary["accounts"]["accounts"], summary["accounts"]["missing"]) == (2, 0)
+    assert "note" not in summary["accounts"]
+    [(host, page)] = summary["hosts"].items()
+    assert (host, page["planned"], page["counts"]["completed"]) == ("https://pds.example", 2, 1)
     assert not report_of(tmp_path / "other", "other").exists(), "that job has not ended"
     for name in (ACCOUNTS, SUMMARY):
         assert (tmp_path / "out" / FOLDER / name).read_bytes() == (report / name).read_bytes()
@@ -278,7 +285,9 @@ def test_outcomes_that_are_no_longer_kept_are_told(
     end(deployment, "mine", 3)
     with caplog.at_level(logging.ERROR), deployment.running(run_parquet_sink) as alive:
         wait_until(lambda: alive() and (tmp_path / FOLDER / SUMMARY).exists())
-    assert said(tmp_path / FOLDER)["accounts"]["missing"] == 2
+    listing = said(tmp_path / FOLDER)["accounts"]
+    assert listing["missing"] == 2
+    assert "2 accounts of 3 are counted here and have no row" in listing["note"]
     assert "lists 1 accounts of 3" in caplog.text
 
 

@@ -3,7 +3,8 @@
     python -m tests.stream_workers.doomed_tracker POINT NTH
 
 POINT is `messages` (counts are with the broker, offsets are not), `offsets` (both are, undecided) or `after`
-(committed); NTH tells how often the tracker gets that far.
+(committed); NTH tells how often the tracker gets that far. At the point `stale` it only stops itself, when it
+has just marked a job as stale and not written it yet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import threading
 from typing import Any
 
 from messaging.transactions import TransactionalPublisher
+from schemas.job_status import Ledger
 from schemas.settings import Settings
+from stream_workers.tracker import tracker
 from stream_workers.tracker.main import run_tracker
 
 
@@ -48,7 +51,30 @@ def doom(point: str, nth: int) -> None:
     TransactionalPublisher.commit = doomed_commit  # type: ignore[method-assign]
 
 
+def stop_when_stale() -> None:
+    """Lets this process stop with a stale job in its hands, all that it has counted being committed."""
+    commit, grow_stale, committed = TransactionalPublisher.commit, tracker.grow_stale, False
+
+    def counting_commit(publisher: TransactionalPublisher, *args: Any) -> None:
+        nonlocal committed
+        counting = publisher.in_transaction
+        commit(publisher, *args)
+        committed = committed or counting
+
+    def stopping(ledger: Ledger, *times: Any) -> bool:
+        stale = committed and grow_stale(ledger, *times)
+        if stale:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return stale
+
+    TransactionalPublisher.commit = counting_commit  # type: ignore[method-assign]
+    tracker.grow_stale = stopping
+
+
 if __name__ == "__main__":
     logging.basicConfig(level="INFO")
-    doom(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1] == "stale":
+        stop_when_stale()
+    else:
+        doom(sys.argv[1], int(sys.argv[2]))
     run_tracker(Settings(), threading.Event())
