@@ -17,9 +17,9 @@ from local.compare import Comparison, compare, dynamodb_records, parquet_records
 from local.deployment import Deployment
 from local.network.network import Network
 from local.supervisor import Running
-from messaging.control import SinkPositions, StatusBoard
+from messaging.control import SinkPositions, StatusBoard, hosts_of
 from messaging.names import SINK_KINDS, Names, SinkKind
-from schemas.job_status import JobStatus
+from schemas.job_status import Counts, JobStatus
 from schemas.settings import (
     DynamoDBSettings,
     KafkaSettings,
@@ -95,6 +95,11 @@ class Rig:
             if known is not None and until(known):
                 return known
         raise AssertionError(f"job {job_id} stands at {self.board.of(job_id)}")
+
+    async def hosts(self, job_id: str) -> dict[str, Counts]:
+        """The job's counts by host as of now."""
+        pages = await asyncio.to_thread(hosts_of, self.settings.kafka, job_id)
+        return {host: page.counts for host, page in pages.items()}
 
     async def drained(self, kinds: Iterable[SinkKind] = SINK_KINDS) -> None:
         """Returns when the sinks have stored all that lies in `records` now."""

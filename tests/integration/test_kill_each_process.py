@@ -10,7 +10,7 @@ import pytest
 
 from local.network.faults import Corrupted, Moved, Unavailable
 from local.network.network import Network
-from schemas.job_status import JobStatus
+from schemas.job_status import Counts, JobStatus
 from tests.integration.rig import compared, running, settings_for
 
 ACCOUNTS = 200
@@ -60,12 +60,13 @@ async def test_each_process_is_killed_once_and_every_record_is_stored_once(
             await rig.drained()
             await rig.logged("producer", "ALERT job killed ended as partial_success")
             assert all(rig.process(name).restarts >= 1 for name in killed)
+            hosts = await rig.hosts(job.job_id)
         for store in await compared(network, tmp_path / "parquet", settings.dynamodb, table):
             assert store.exact, store
-        assert_exact_counts(job, network)
+        assert_exact_counts(job, hosts, network)
 
 
-def assert_exact_counts(job: JobStatus, network: Network) -> None:
+def assert_exact_counts(job: JobStatus, hosts: dict[str, Counts], network: Network) -> None:
     truth = list(network.truth())
     ok = [account for account in truth if account.state == "ok"]
     assert job.status == "partial_success"
@@ -77,4 +78,5 @@ def assert_exact_counts(job: JobStatus, network: Network) -> None:
     assert job.reasons == {"RepoTakendown": 1, "BlockMismatch": 1}
     assert job.totals.records == sum(len(account.records) for account in ok)
     assert job.totals.dropped.get("invalid", 0) == sum(len(account.invalid) for account in ok)
-    assert sum(host.completed for host in job.hosts.values()) == len(ok)
+    assert sum(host.completed for host in hosts.values()) == len(ok)
+    assert sum(host.records for host in hosts.values()) == job.totals.records
