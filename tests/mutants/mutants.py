@@ -27,6 +27,9 @@ BOOK = "stream_workers/tracker/book.py"
 TRACKER_STATUS = "stream_workers/tracker/status.py"
 TRACKER = "stream_workers/tracker/tracker.py"
 PLANNER = "producers/planner.py"
+SCHEDULES = "producers/schedules.py"
+ROOM = "producers/room.py"
+CANCELLING = "stream_workers/fetch/cancelling.py"
 CHUNK = "producers/chunk.py"
 DRAFT = "producers/draft.py"
 SEEN = "producers/seen.py"
@@ -94,6 +97,8 @@ TEST_TRACKER_TIME = "tests/stream_workers/test_tracker_time.py"
 TEST_BOOK = "tests/stream_workers/test_book.py"
 TEST_PLANNER = "tests/producers/test_planner.py"
 TEST_PLANNER_KILLED = "tests/producers/test_planner_killed.py"
+TEST_SCHEDULES = "tests/producers/test_schedules.py"
+TEST_CANCELLING = "tests/stream_workers/test_cancelling.py"
 TEST_CHUNK = "tests/producers/test_chunk.py"
 TEST_JOB_PLAN = "tests/producers/test_job_plan.py"
 TEST_LISTS = "tests/producers/sources/test_lists.py"
@@ -428,6 +433,43 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._publisher.commit(places, self._membership.consumer)",
         "self._publisher.commit()",
         (TEST_PLANNER,),
+    ),
+    Mutant(
+        "how far a schedule is goes in a transaction of its own",
+        PLANNER,
+        "            self._publish(taken.publications(self._names))\n",
+        "            *others, checkpoint = taken.publications(self._names)\n"
+        "            self._publish(others)\n            self._publisher.commit()\n"
+        "            self._publish([checkpoint])\n",
+        (TEST_SCHEDULES,),
+    ),
+    Mutant(
+        "a schedule's runs go on side by side",
+        SCHEDULES,
+        "checkpoint.run is not None and not jobs.ended(checkpoint.run)",
+        "False",
+        (TEST_SCHEDULES,),
+    ),
+    Mutant(
+        "a large job fills what workers read ahead",
+        ROOM,
+        "        return self._reach <= self._most\n",
+        "        return True\n",
+        (TEST_PLANNER,),
+    ),
+    Mutant(
+        "downloads of a cancelled job run to their end",
+        CANCELLING,
+        "                going.cancel()\n",
+        "                pass\n",
+        (TEST_CANCELLING,),
+    ),
+    Mutant(
+        "a partition that goes ends its tasks as cancelled",
+        CANCELLING,
+        "if not self.concerns(job_id) or (this is not None and this.cancelling()):",
+        "if this is None:",
+        (TEST_CANCELLING,),
     ),
     Mutant(
         "a chunk loses a host's last account",
