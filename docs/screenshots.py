@@ -104,13 +104,7 @@ async def take(site: Site, browser: Browser) -> None:
     await shot(page, "jobs")
     await page.goto("/jobs/archive-2024")
     await page.locator(".chart canvas").first.wait_for()
-    await page.get_by_text("Cancel…").click()
-    await shot(page, "cancel")
-    await page.keyboard.press("Escape")
     await shot(page, "job")
-    await page.evaluate("document.querySelector('#hosts').scrollIntoView()")
-    await shot(page, "hosts")
-    await page.evaluate("scrollTo(0, 0)")
     await page.emulate_media(color_scheme="dark")
     await shot(page, "dark")
     small = await browser.new_context(
@@ -123,8 +117,6 @@ async def take(site: Site, browser: Browser) -> None:
     await phone.goto("/jobs/archive-2024")
     await phone.locator(".chart canvas").first.wait_for()
     await shot(phone, "phone")
-    await phone.goto("/start")
-    await shot(phone, "phone-start")
     await phone.goto("/")
     await shot(phone, "phone-jobs")
 

@@ -91,6 +91,7 @@ class Renderer:
             "who": who,
             "may": lambda role: rank >= ROLES.index(role),
             "navigation": NAVIGATION,
+            "section": _section(request.url.path),
             "path": request.url.path,
             "here": request.url.path.rstrip("/") or "/",
             "done": _DONE.get(request.query_params.get("done", "")),
@@ -99,6 +100,12 @@ class Renderer:
         }
         text = self._jinja.get_template(template).render(known | context)
         return HTMLResponse(text, status, headers=_HEADERS)
+
+
+def _section(path: str) -> str:
+    """The entry of the navigation that a page belongs to."""
+    begin = f"/{path.split('/')[1]}"
+    return "/" if begin == "/jobs" else begin
 
 
 def _kinds(progress: Progress | JobSummary) -> list[tuple[str, int]]:

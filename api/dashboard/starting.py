@@ -65,7 +65,8 @@ async def show_start(request: Request, config: str = "", job: str = "") -> Respo
     async with visit(request) as visitor:
         section = _BEGIN
         if config:
-            section = (await visitor.api.get(f"configs/{segment(config)}"))["backfill"]
+            stored = await visitor.api.whole(f"configs/{segment(config)}", Accept="application/yaml")
+            section = section_of(stored.text) or _BEGIN
         elif job:
             known = services_of(request).boards.job(job)
             if known is None or known.backfill is None:

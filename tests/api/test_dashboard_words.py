@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from api.dashboard.lag_trail import KEPT_SECONDS, LagTrail
 from api.dashboard.words import moment, number, parts_of, ranked, rate, share, size, span
+from messaging.lag import Lag
 
 
 def test_what_is_not_known_is_never_zero() -> None:
@@ -58,3 +60,27 @@ def test_a_bar_is_never_longer_than_it_is() -> None:
 def test_counts_come_largest_first() -> None:
     assert ranked({"b": 1, "a": 1, "c": 5}) == [("c", 5), ("a", 1), ("b", 1)]
     assert ranked(None) == []
+
+
+def lag(behind: int | None, partition: int) -> Lag:
+    committed = None if behind is None else 100
+    return Lag("workers", "dids", partition, committed, 100 + (behind or 0), None, None)
+
+
+def test_the_trail_of_a_lag_is_drawn_from_what_was_known() -> None:
+    trail = LagTrail()
+    assert trail.line("workers", "dids") is None
+    trail.add([lag(100, 0), lag(100, 1)], 0.0)
+    trail.add([lag(7, 0), lag(7, 1)], 1.0)  # too soon after the last one
+    trail.add([lag(100, 0), lag(None, 1)], 30.0)  # half of it is no figure
+    trail.add([lag(50, 0), lag(0, 1)], 60.0)
+    line = trail.line("workers", "dids")
+    assert line is not None
+    assert line.points == "0.0,1.5 100.0,14.2"
+    assert line.words == "from 200 to 50 within 1 min, at most 200"
+    for minute in range(2, 40):
+        trail.add([lag(0, 0), lag(0, 1)], 60.0 * minute)
+    later = trail.line("workers", "dids")
+    assert later is not None
+    assert later.words == "nothing waited for 15 min"
+    assert len(later.points.split()) == KEPT_SECONDS / 60 + 1

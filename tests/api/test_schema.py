@@ -25,7 +25,7 @@ DOCUMENT = create_app(Settings()).openapi()
 MAY_REFUSE = ["422", "406", "412"]
 LENIENT = [negative_data_rejection]
 """Documents are read as people write YAML: `"3"` is 3. What is refused is tested with the schemas."""
-NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+NOW = datetime(2025, 11, 25, 12, tzinfo=UTC)
 ENDED = JobStatus(
     job_id="example-job",
     name="example",
