@@ -46,9 +46,13 @@ class Transactions:
         )
 
         def counted(
-            publisher: TransactionalPublisher, topic: str, key: str, values: Sequence[bytes | None]
+            publisher: TransactionalPublisher,
+            topic: str,
+            key: str,
+            values: Sequence[bytes | None],
+            **place: Any,
         ) -> None:
-            publish_all(publisher, topic, key, values)
+            publish_all(publisher, topic, key, values, **place)
             self.last = publisher
             self._sent.setdefault(publisher, Counter())[topic.partition(".")[2]] += len(values)
 

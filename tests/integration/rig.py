@@ -97,7 +97,7 @@ class Rig:
         raise AssertionError(f"job {job_id} stands at {self.board.of(job_id)}")
 
     async def hosts(self, job_id: str) -> dict[str, Counts]:
-        """The job's counts by host."""
+        """The job's counts by host as of now."""
         pages = await asyncio.to_thread(hosts_of, self.settings.kafka, job_id)
         return {host: page.counts for host, page in pages.items()}
 

@@ -91,7 +91,9 @@ async def test_good_malformed_and_contradictory_commands(
             assert named.status == "complete"
             after = rig.board.of("good")
             assert after is not None
-            assert after.model_copy(update={"updated_at": job.updated_at}) == job
+            assert after.history[-1].detail == "the job has ended; can't cancel it"
+            same = {"updated_at": job.updated_at, "history": job.history}
+            assert after.model_copy(update=same) == job
             await rig.drained()
         for store in await compared(network, tmp_path / "parquet", settings.dynamodb, table):
             assert store.exact, store

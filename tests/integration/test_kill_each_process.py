@@ -57,10 +57,10 @@ async def test_each_process_is_killed_once_and_every_record_is_stored_once(
                 killed.append(name)
                 await asyncio.sleep(1.0)
             job = await rig.status("killed", lambda job: job.final)
-            hosts = await rig.hosts("killed")
             await rig.drained()
             await rig.logged("producer", "ALERT job killed ended as partial_success")
             assert all(rig.process(name).restarts >= 1 for name in killed)
+            hosts = await rig.hosts(job.job_id)
         for store in await compared(network, tmp_path / "parquet", settings.dynamodb, table):
             assert store.exact, store
         assert_exact_counts(job, hosts, network)
@@ -79,3 +79,4 @@ def assert_exact_counts(job: JobStatus, hosts: dict[str, Counts], network: Netwo
     assert job.totals.records == sum(len(account.records) for account in ok)
     assert job.totals.dropped.get("invalid", 0) == sum(len(account.invalid) for account in ok)
     assert sum(host.completed for host in hosts.values()) == len(ok)
+    assert sum(host.records for host in hosts.values()) == job.totals.records

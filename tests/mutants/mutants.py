@@ -21,12 +21,21 @@ DOUBTS = "stream_workers/fetch/doubts.py"
 VISITS = "stream_workers/fetch/visits.py"
 HOSTS = "stream_workers/fetch/hosts.py"
 SCHEDULE = "stream_workers/fetch/schedule.py"
+NOTICES = "stream_workers/notifier/notices.py"
+NOTICE_POST = "stream_workers/notifier/post.py"
+NOTICE_BOOK = "stream_workers/notifier/book.py"
+DOCUMENT = "schemas/document.py"
+COMMANDS = "producers/commands.py"
+DYNAMODB = "sinks/dynamodb.py"
 ADVERTISED = "atp/advertised.py"
 HIDDEN = "atp/hidden.py"
 BOOK = "stream_workers/tracker/book.py"
 TRACKER_STATUS = "stream_workers/tracker/status.py"
 TRACKER = "stream_workers/tracker/tracker.py"
 PLANNER = "producers/planner.py"
+SCHEDULES = "producers/schedules.py"
+ROOM = "producers/room.py"
+CANCELLING = "stream_workers/fetch/cancelling.py"
 CHUNK = "producers/chunk.py"
 DRAFT = "producers/draft.py"
 SEEN = "producers/seen.py"
@@ -64,6 +73,10 @@ REPLAYS = "producers/replays.py"
 LOOKUPS = "producers/lookups.py"
 FETCH_HOSTS = "stream_workers/fetch/hosts.py"
 
+TEST_NOTICES = "tests/stream_workers/test_notices.py"
+TEST_NOTIFIER = "tests/stream_workers/test_notifier.py"
+TEST_SECRETS = "tests/schemas/test_secrets.py"
+TEST_OWN_CREDENTIALS = "tests/sinks/test_own_credentials.py"
 TEST_REPLAYS = "tests/producers/test_replays.py"
 TEST_CLEARING = "tests/stream_workers/test_clearing.py"
 TEST_REPLAYS_KILLED = "tests/producers/test_replays_killed.py"
@@ -94,6 +107,8 @@ TEST_TRACKER_TIME = "tests/stream_workers/test_tracker_time.py"
 TEST_BOOK = "tests/stream_workers/test_book.py"
 TEST_PLANNER = "tests/producers/test_planner.py"
 TEST_PLANNER_KILLED = "tests/producers/test_planner_killed.py"
+TEST_SCHEDULES = "tests/producers/test_schedules.py"
+TEST_CANCELLING = "tests/stream_workers/test_cancelling.py"
 TEST_CHUNK = "tests/producers/test_chunk.py"
 TEST_JOB_PLAN = "tests/producers/test_job_plan.py"
 TEST_LISTS = "tests/producers/sources/test_lists.py"
@@ -428,6 +443,43 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._publisher.commit(places, self._membership.consumer)",
         "self._publisher.commit()",
         (TEST_PLANNER,),
+    ),
+    Mutant(
+        "how far a schedule is goes in a transaction of its own",
+        PLANNER,
+        "            self._publish(taken.publications(self._names))\n",
+        "            *others, checkpoint = taken.publications(self._names)\n"
+        "            self._publish(others)\n            self._publisher.commit()\n"
+        "            self._publish([checkpoint])\n",
+        (TEST_SCHEDULES,),
+    ),
+    Mutant(
+        "a schedule's runs go on side by side",
+        SCHEDULES,
+        "checkpoint.run is not None and not jobs.ended(checkpoint.run)",
+        "False",
+        (TEST_SCHEDULES,),
+    ),
+    Mutant(
+        "a large job fills what workers read ahead",
+        ROOM,
+        "        return self._reach <= self._most\n",
+        "        return True\n",
+        (TEST_PLANNER,),
+    ),
+    Mutant(
+        "downloads of a cancelled job run to their end",
+        CANCELLING,
+        "                going.cancel()\n",
+        "                pass\n",
+        (TEST_CANCELLING,),
+    ),
+    Mutant(
+        "a partition that goes ends its tasks as cancelled",
+        CANCELLING,
+        "if not self.concerns(job_id) or (this is not None and this.cancelling()):",
+        "if this is None:",
+        (TEST_CANCELLING,),
     ),
     Mutant(
         "a chunk loses a host's last account",
@@ -1012,5 +1064,61 @@ MUTANTS: tuple[Mutant, ...] = (
         "if task.replay > self.replays.get(task.job_id, 0):",
         "if task.replay < 0:",
         (TEST_CLEARING,),
+    ),
+    Mutant(
+        "a notice has one id however often its job ends",
+        NOTICES,
+        "str(round(occurred_at.timestamp() * 1000)), target.key))",
+        '"0", target.key))',
+        (TEST_NOTICES,),
+    ),
+    Mutant(
+        "a document's webhook may lead to a private address",
+        NOTICE_POST,
+        "total=self._seconds, trusted=target.trusted",
+        "total=self._seconds, trusted=True",
+        (TEST_NOTICES,),
+    ),
+    Mutant(
+        "a notice is given up where its receiver is down for a minute",
+        NOTICE_POST,
+        "next_at if next_at <= first_at + PATIENCE else None",
+        "next_at if attempts < 3 else None",
+        (TEST_NOTICES,),
+    ),
+    Mutant(
+        "what a notifier left pending is not told by its successor",
+        NOTICE_BOOK,
+        "for delivery in [*self._deliveries.items.values(), *self._written.values()]:",
+        "for delivery in self._written.values():",
+        (TEST_NOTIFIER,),
+    ),
+    Mutant(
+        "a delivery is not written, so a successor tells again",
+        NOTICE_BOOK,
+        "self._write((delivery.id, delivery.job_id, delivery.encode()) for delivery in done)\n        for",
+        "self._write(())\n        for",
+        (TEST_NOTIFIER,),
+    ),
+    Mutant(
+        "an error shows what stands in a secret's place",
+        DOCUMENT,
+        '"what stands there" if described.holds_secret(schema) else _shown(value)',
+        "_shown(value)",
+        (TEST_SECRETS,),
+    ),
+    Mutant(
+        "the dead letter of a refused command shows its secrets",
+        COMMANDS,
+        'masked_json(self.value.decode("utf-8", "replace"))',
+        'self.value.decode("utf-8", "replace")',
+        (TEST_SECRETS,),
+    ),
+    Mutant(
+        "two stores with credentials of their own are one destination",
+        DYNAMODB,
+        "    if not any(references):\n",
+        "    if references:\n",
+        (TEST_OWN_CREDENTIALS,),
     ),
 )

@@ -71,7 +71,7 @@ class Driver:
             self.running[work] = asyncio.create_task(self.cancelling.visit(work, spec))
 
     async def endings(self) -> list[Ending | Back]:
-        return await asyncio.wait_for(asyncio.gather(*self.running.values()), LONG)
+        return await asyncio.wait_for(asyncio.gather(*self.running.values()), LONG / 10)
 
     def asked(self) -> int:
         ledger = self.network.ledger

@@ -145,8 +145,10 @@ async def test_outcomes_become_rates_in_the_topic_and_on_the_web(
 async def test_rubbish_among_the_outcomes_is_skipped(kafka: str, prefix: str, tmp_path: Path) -> None:
     async with deployed(kafka, prefix, tmp_path) as deployment:
         process = deployment.start("rates")
-        negative = RepoOutcome(job_id="job", did="did:plc:a", status="completed", records={POST: -5})
-        for rubbish in (b"\xff\xfe", b"{}", b"", None, b'{"kind":"repo","job_id":"job"}', negative.encode()):
+        outcome = RepoOutcome(job_id="job", did="did:plc:a", status="completed", records={POST: 5})
+        negative = outcome.encode().replace(b":5}", b":-5}")
+        assert negative != outcome.encode()
+        for rubbish in (b"\xff\xfe", b"{}", b"", None, b'{"kind":"repo","job_id":"job"}', negative):
             deployment.publish(deployment.names.outcomes, "job", rubbish)
         enter(deployment, 4)
         deployment.publish(deployment.names.outcomes, "job", b"[" * 100_000)
