@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,8 +86,17 @@ async def _tell_dashboard(settings: Settings) -> None:
         return
     while (url := noted_url(settings.data_dir)) is None:  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(_LOOK_SECONDS)
-    out.print(f"dashboard: {url}")
-    out.print(f"the first admin token: {token.absolute()}")
+    for line in ways_in(url, token, shown=out.file.isatty()):
+        out.print(line)
+
+
+def ways_in(url: str, token: Path, *, shown: bool) -> list[str]:
+    """What to tell of the dashboard at `url`; only where it is `shown` to a person, with a link that logs in.
+
+    The link holds the token, which has no business in a log.
+    """
+    address = f"{url}/login#{token.read_text().strip()}" if shown else url
+    return [f"dashboard: {address}", f"the first admin token: {token.absolute()}"]
 
 
 async def _show(deployment: Deployment) -> None:

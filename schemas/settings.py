@@ -209,8 +209,8 @@ class ApiSettings(Group):
     )
     secrets: list[str] = Field(
         default_factory=list,
-        description="References that documents sent to the API may use for a bucket at another `endpoint_url` than "
-        "the settings' own, which is sent them: `env:BACKFILL_*`, `file:/run/secrets/*`. Elsewhere any "
+        description="References that documents sent to the API may use for a bucket at another `endpoint_url`"
+        " than the settings' own, which is sent them: `env:BACKFILL_*`, `file:/run/secrets/*`. Elsewhere any "
         "may be used.",
     )
     proxies: list[str] = Field(

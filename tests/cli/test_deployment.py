@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+from cli.up import ways_in
 from local.compare import compare, parquet_records, records_of
 from schemas.export import TOPIC_MODELS
 from tests.cli.command import Served, Skyfill, until
@@ -83,6 +85,16 @@ def test_up_and_all_that_can_be_said_to_it(skyfill: Skyfill, clients: Skyfill, n
     gone = clients.run("jobs")
     assert (gone.code, "no `skyfill up` runs" in gone.err) == (1, True)
     assert compare("Parquet", records_of(accounts), parquet_records(skyfill.folder / "out")).exact
+
+
+def test_the_link_that_logs_in_goes_to_a_terminal_and_into_no_log(tmp_path: Path) -> None:
+    token = tmp_path / "api-token"
+    token.write_text("skf_one_secret\n")
+    assert ways_in("http://127.0.0.1:8080", token, shown=True) == [
+        "dashboard: http://127.0.0.1:8080/login#skf_one_secret",
+        f"the first admin token: {token}",
+    ]
+    assert "secret" not in "".join(ways_in("http://127.0.0.1:8080", token, shown=False))
 
 
 def check_the_api(skyfill: Skyfill, job_id: str) -> None:
