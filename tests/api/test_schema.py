@@ -41,15 +41,24 @@ ENDED = JobStatus(
 
 @pytest.fixture(scope="module")
 def server(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    made = ApiServer(settings_for(kafka, tmp_path_factory.mktemp("api")), plan_seconds=0.2)
+    settings = settings_for(kafka, tmp_path_factory.mktemp("api"))
+    with pytest.MonkeyPatch.context() as patch:
+        # A client that reads events to their end, of a job that has none.
+        patch.setattr("api.routes.events._LONGEST_SECONDS", 2.0)
+        made = ApiServer(settings, plan_seconds=0.2)
+        fill(made)
+        yield made
+        made.close()
+
+
+def fill(made: ApiServer) -> None:
+    """What the examples name."""
     names = made.board.names
     made.board.write(names.job_status, ENDED.job_id, ENDED)
     # Of two partitions, so that one of them has it as its first, which the example names.
     for key in ("a", "b", "c", "d"):
         made.board.write(names.deadletter, key, LETTER)
     assert made.client("operator").put("/api/backfill/configs/nightly", json=document()).status_code == 201
-    yield made
-    made.close()
 
 
 LETTER = DeadLetter(
