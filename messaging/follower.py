@@ -209,7 +209,7 @@ class Follower:
             except KafkaException as error:
                 if error.args[0].code() not in PASSING or self._loop.time() > until:
                     raise DeploymentError(f"the broker does not answer: {error.args[0].str()}") from error
-            # A client goes on asking by the leader's epoch that it knows, minutes after there is a new one.
+            # A client goes on by the leaders and epochs that it knows, minutes after there are new ones.
             await asyncio.sleep(_AGAIN_SECONDS)
             self._admin = clients.admin(self._kafka)
 

@@ -44,6 +44,7 @@ PASSING = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._NOENT,  # a partition has no leader as yet, as an admin client says it
     }
 )
 """librdkafka goes on by itself after these; a lost membership is told by the rebalance callback."""
