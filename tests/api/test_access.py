@@ -154,7 +154,9 @@ def test_a_token_in_a_cookie_changes_things_from_this_site_alone(server: ApiServ
     assert post(origin=server.url) == 202
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api/backfill", "/api/backfill/../../etc/passwd", "/docs/../secrets"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api/backfill", "/api/backfill/../../etc/passwd", "/docs/../secrets"]
+)
 def test_what_is_not_there_is_a_problem_like_others(server: ApiServer, path: str) -> None:
     answer = server.client("viewer").get(path)
     assert answer.status_code == 404
