@@ -131,9 +131,9 @@ def _ids(said: Any) -> list[LetterId] | None:
         return None
     if not isinstance(said, dict) or set(said) - {"letters"}:
         raise _wrong("letters", 'the body has to be {"letters": […]}, or nothing for all of the job')
-    names = said.get("letters")
-    if names is None:
+    if "letters" not in said:
         return None
+    names = said["letters"]
     if not isinstance(names, list) or not 0 < len(names) <= MOST_RETRIED:
         raise _wrong("letters", f"it has to be a list of 1 to {MOST_RETRIED:,} ids such as 2:1041")
     try:

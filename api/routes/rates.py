@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Viewer
 from api.dashboard.dashboard import dashboard_of
 from api.problems import described
-from api.routes.jobs import JobId, Serving, known_job
+from api.routes.jobs import Instant, JobId, Serving, known_job
 from schemas.rates import WINDOW_SECONDS
 
 router = APIRouter(prefix="/api/backfill", tags=["jobs"])
@@ -44,7 +44,7 @@ async def job_rates(
     job_id: JobId,
     services: Serving,
     _caller: Viewer,
-    since: Annotated[AwareDatetime | None, Query(description="Only points later than this.")] = None,
+    since: Annotated[Instant | None, Query(description="Only points later than this.")] = None,
 ) -> RatesOverTime:
     """The job's pace over the last day: every ten seconds of the last hour, else every minute."""
     known_job(services, job_id)

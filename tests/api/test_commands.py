@@ -257,7 +257,7 @@ def test_dead_letters_are_paged_filtered_and_retried_once(server: ApiServer) -> 
     shown = {one["id"]: one["replayed"] for one in viewer.get(address).json()["letters"]}
     assert shown[first]["accounts"] == 1
 
-    for body in ({"letters": []}, {"letters": ["x"]}, {"letters": 3}, {"letter": []}, [1]):
+    for body in ({"letters": []}, {"letters": ["x"]}, {"letters": 3}, {"letters": None}, {"letter": []}, [1]):
         answer = operator.post("/api/backfill/jobs/failed/retry", json=body)
         assert answer.status_code == 422, body
     others = operator.post("/api/backfill/jobs/over/retry", json={"letters": [first]})

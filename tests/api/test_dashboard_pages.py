@@ -121,6 +121,8 @@ def test_a_job_reads_without_any_script(server: ApiServer, visitor: httpx.Client
     ) as api:
         points = eventually(lambda: api.get("/api/backfill/jobs/read-1/rates").json()["points"]["at"])
         assert api.get("/api/backfill/jobs/nobody/rates").status_code == 404
+        bare = api.get("/api/backfill/jobs/read-1/rates", params={"since": "0.5"})
+        assert (bare.status_code, "write an instant" in bare.text) == (422, True)
         later = {"since": datetime.fromtimestamp(points[-1] + 1, UTC).isoformat()}
         assert api.get("/api/backfill/jobs/read-1/rates", params=later).json()["points"]["at"] == []
 
