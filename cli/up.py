@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from local.deployment import Deployment
 
 _LOOK_SECONDS = 0.3
+_TELL_SECONDS = 20.0
 
 
 def up(
@@ -64,15 +65,14 @@ async def _serve(deployment: Deployment) -> None:
             out.print(f"DynamoDB: {settings.dynamodb.endpoint_url}")
         out.print(f"logs: {deployment.logs.absolute()}")
         out.print("Submit a job with `skyfill start CONFIG`; Ctrl-C stops everything.")
-        beside = [asyncio.create_task(_tell_dashboard(settings))]
-        if canvas.is_terminal:
-            beside.append(asyncio.create_task(_show(deployment)))
+        telling = asyncio.create_task(_tell_dashboard(settings))
+        beside = asyncio.create_task(_show(deployment, telling)) if canvas.is_terminal else telling
         try:
             await deployment.watch()
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
+            telling.cancel()
+            beside.cancel()
+            await asyncio.wait([telling, beside])
     finally:
         await deployment.stop()
 
@@ -99,8 +99,10 @@ def ways_in(url: str, token: Path, *, shown: bool) -> list[str]:
     return [f"dashboard: {address}", f"the first admin token: {token.absolute()}"]
 
 
-async def _show(deployment: Deployment) -> None:
-    """The processes, drawn in place once a second."""
+async def _show(deployment: Deployment, first: asyncio.Task[None]) -> None:
+    """The processes, drawn in place once a second; once `first` has told all it has to, or can't for
+    long: what is told meanwhile would run into the drawing."""
+    await asyncio.wait([first], timeout=_TELL_SECONDS)
     with Live(console=canvas, auto_refresh=False, transient=True) as live:
         while True:
             live.update(_processes(deployment), refresh=True)
