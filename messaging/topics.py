@@ -153,7 +153,7 @@ def end_offsets(
         futures = client.list_offsets(request, isolation_level=level, request_timeout=_PATIENCE)
         return {tp.partition: future.result(_PATIENCE).offset for tp, future in futures.items()}
 
-    return _patiently(ask, patience)
+    return _patiently(_knowing_leaders(client, topic, ask), patience)
 
 
 def offsets_since(
@@ -171,7 +171,7 @@ def offsets_since(
         found = {at.partition: future.result(_PATIENCE).offset for at, future in futures.items()}
         return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 
-    return _patiently(ask, _TIMEOUT)
+    return _patiently(_knowing_leaders(client, topic, ask), _TIMEOUT)
 
 
 def committed_offsets(
@@ -245,6 +245,23 @@ def _place(client: AdminClient, start: ConsumerGroupTopicPartitions) -> None:
         futures[start.group_id].result(_PATIENCE)
 
     _patiently(ask)
+
+
+def _knowing_leaders(client: AdminClient, topic: str, ask: Callable[[], T]) -> Callable[[], T]:
+    """The same; where it fails, with the topic's leaders asked for anew.
+
+    A client goes on asking by the leaders and epochs that it knows, or knows to be gone, a quarter of an hour
+    after there are new ones.
+    """
+
+    def asked() -> T:
+        try:
+            return ask()
+        except KafkaException:
+            client.list_topics(topic, timeout=_PATIENCE)
+            return ask()
+
+    return asked
 
 
 def _patiently(ask: Callable[[], T], patience: float = _TIMEOUT) -> T:
