@@ -18,12 +18,13 @@ from cli.backend import Api, Token
 from cli.console import err, out, table
 from cli.logs import log_nothing
 from cli.settings import Data, connected_settings
-from cli.words import counted, one_line
+from cli.words import one_line
 from messaging.config_book import document_text, is_config_name
 from schemas.backfill import Backfill
 from schemas.configs import StoredConfig
 from schemas.document import load_document
 from schemas.errors import ConfigError
+from schemas.words import counted
 
 app = typer.Typer(no_args_is_help=True, help="Stored configs: documents that jobs are started from by name.")
 Name = Annotated[str, typer.Argument(help="The config's name.")]

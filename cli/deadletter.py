@@ -17,7 +17,6 @@ from cli.logs import log_nothing
 from cli.moments import moment
 from cli.replay import carry_out
 from cli.settings import Data, connected_settings
-from cli.words import counted
 from messaging.control import StatusBoard, replays_of
 from messaging.letters import LetterReader
 from messaging.names import Names
@@ -30,6 +29,7 @@ from schemas.errors import ConfigError
 from schemas.outcomes import RepoOutcome
 from schemas.replays import Replay
 from schemas.settings import KafkaSettings
+from schemas.words import counted
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: what was given up, and trying it once more.")
 Stage = Literal["plan", "fetch", "record", "track", "sink"]

@@ -14,8 +14,8 @@ from cli.console import canvas, out, table
 from cli.logs import log_nothing
 from cli.settings import Data, connected_settings
 from cli.signals import stop_on_signals
-from cli.words import span
 from messaging.lag import Lag, LagReader, by_topic
+from schemas.words import span
 
 _UNKNOWN = "unknown"
 _FIRST_SECONDS = 2.0

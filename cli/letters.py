@@ -13,11 +13,12 @@ from rich.table import Table
 
 from atp import dagcbor
 from cli.console import table
-from cli.words import counted, one_line, printable
+from cli.words import one_line, printable
 from schemas.deadletter import DeadLetter, LetterId
 from schemas.errors import RecordInvalid
 from schemas.outcomes import RepoOutcome
 from schemas.replays import Replay
+from schemas.words import counted
 
 _MOST_REASONS = 8
 _BYTES_SHOWN = 512

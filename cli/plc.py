@@ -14,9 +14,9 @@ from cli.console import canvas, err, out, table
 from cli.logs import log_nothing
 from cli.settings import Data, data_settings
 from cli.signals import run_until_signal
-from cli.words import span
 from schemas.errors import ConfigError
 from schemas.settings import Settings
+from schemas.words import span
 
 if TYPE_CHECKING:
     from atp.plc import Position

@@ -14,8 +14,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cli.words import span
 from schemas.job_status import JobStatus
+from schemas.words import span
 
 if TYPE_CHECKING:
     from local.one_shot import Progress

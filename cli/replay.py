@@ -7,12 +7,12 @@ import sys
 import typer
 
 from cli.console import err, out
-from cli.words import counted
 from messaging.answers import Answers
 from messaging.control import send_commands
 from messaging.replaying import SortedOut, replay_commands
 from schemas.errors import ConfigError, DeploymentError
 from schemas.settings import KafkaSettings
+from schemas.words import counted
 
 _HINT_SECONDS = 30.0
 _ANSWER_SECONDS = 600.0

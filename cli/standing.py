@@ -12,8 +12,9 @@ from cli.console import table
 from cli.host_groups import host_groups
 from cli.summary import left_out_text
 from cli.told import utc
-from cli.words import counted, one_line, printable
+from cli.words import one_line, printable
 from schemas.job_status import ErrorSummary, JobStatus
+from schemas.words import counted
 
 _MOST_SAMPLES = 2
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.console import table
 from schemas.backfill import Backfill, ParquetStorage
 from schemas.job_status import Counts, JobStatus
+from schemas.words import ranked
 from sinks.reports import ACCOUNTS, report_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _accounts(status: JobStatus) -> Table:
 
 def _types(totals: Counts) -> Table:
     shown = table("\nrecord type", "records", numbers=True)
-    for collection, number in sorted(totals.by_type.items(), key=lambda item: (-item[1], item[0])):
+    for collection, number in ranked(totals.by_type):
         shown.add_row(collection, f"{number:,}")
     shown.add_row("total", f"{totals.records:,}", style="bold")
     return shown

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
 from cli.console import table
-from cli.words import one_line, printable, span
+from cli.words import one_line, printable
 from schemas.estimate import Estimate
 from schemas.report import CompletenessReport
+from schemas.words import ranked, size, span
 
 _MOST_HOSTS = 15
 _UNKNOWN = "unknown"
@@ -40,7 +40,7 @@ def print_estimate(console: Console, found: Estimate) -> None:
         rows.add_row("without a host", f"{found.unresolvable:,} of those that were looked up")
     rows.add_row("hosts", f"{found.hosts_found:,}")
     rows.add_row("requests", _about(found.requests))
-    rows.add_row("bytes", _UNKNOWN if found.bytes is None else f"about {_size(found.bytes)}")
+    rows.add_row("bytes", _UNKNOWN if found.bytes is None else f"about {size(found.bytes)}")
     rows.add_row("records", _about(found.records))
     rows.add_row(
         "time", _UNKNOWN if found.seconds is None else f"about {span(found.seconds)}, with one worker"
@@ -73,19 +73,19 @@ def print_report(console: Console, found: CompletenessReport) -> None:
         if number := getattr(found, name):
             rows.add_row(name, f"{number:,}")
         by = {"unavailable": found.unavailable_by, "failed": found.failed_by}.get(name, {})
-        for reason, count in _ranked(by):
+        for reason, count in ranked(by):
             rows.add_row(f"  {one_line(reason, 60)}", f"{count:,}", style="dim")
     for name, number in (("retrying", found.retrying), ("being tried again", found.replaying)):
         if number:
             rows.add_row(name, f"{number:,}")
     if found.duplicates:
         rows.add_row("named again in the source", f"{found.duplicates:,}")
-    for reason, count in _ranked(found.left_out):
+    for reason, count in ranked(found.left_out):
         rows.add_row(f"left out of the source: {one_line(reason, 40)}", f"{count:,}")
     console.print(rows)
     more = _rows()
     more.add_row("records", f"{found.records:,}")
-    more.add_row("bytes", _size(found.bytes))
+    more.add_row("bytes", size(found.bytes))
     more.add_row("newest rev", found.newest_rev or "none")
     for name, at in (("submitted", found.submitted_at), ("finished", found.finished_at)):
         if at is not None:
@@ -121,19 +121,8 @@ def _rows() -> Table:
     return rows
 
 
-def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
 def _about(number: int | None) -> str:
     return _UNKNOWN if number is None else f"about {number:,}"
-
-
-def _size(number: int) -> str:
-    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if number >= size:
-            return f"{number / size:,.1f} {unit}"
-    return f"{number} bytes"
 
 
 def utc(at: datetime) -> str:

@@ -19,10 +19,11 @@ from cli.backend import Standing
 from cli.console import table
 from cli.host_groups import host_groups
 from cli.summary import left_out_text
-from cli.words import counted, printable, span
+from cli.words import printable
 from schemas.eta import seconds_left, shortest_with_data
 from schemas.job_status import JobStatus
 from schemas.rates import JobRates, RateWindow
+from schemas.words import counted, ranked, span
 
 NO_RATES = "no rates (start `skyfill rates`)"
 _MOST_HOSTS = 5
@@ -138,8 +139,8 @@ def _windows(rates: JobRates) -> Table:
             f"{window.records_per_second:,.0f}",
             f"{window.repositories_per_second:,.1f}",
             f"{window.bytes_per_second / 1e6:,.1f}",
-            _duration(window.p50_seconds),
-            _duration(window.p99_seconds),
+            span(window.p50_seconds),
+            span(window.p99_seconds),
             _errors(window.errors),
         )
     return shown
@@ -153,17 +154,13 @@ def _hosts(window: RateWindow) -> Table:
             f"{rates.records_per_second:,.0f}",
             f"{rates.repositories_per_second:,.1f}",
             f"{rates.bytes_per_second / 1e6:,.1f}",
-            _duration(rates.mean_seconds),
+            span(rates.mean_seconds),
             f"{rates.errors:,}" if rates.errors else "",
         )
     return shown
 
 
 def _errors(errors: dict[str, int]) -> str:
-    ranked = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
-    text = ", ".join(f"{number:,} {name}" for name, number in ranked[:_MOST_ERRORS])
-    return f"{text}, …" if len(ranked) > _MOST_ERRORS else text
-
-
-def _duration(seconds: float | None) -> str:
-    return "–" if seconds is None else span(seconds)
+    known = ranked(errors)
+    text = ", ".join(f"{number:,} {name}" for name, number in known[:_MOST_ERRORS])
+    return f"{text}, …" if len(known) > _MOST_ERRORS else text

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from schemas.job_status import Counts, JobStatus
+from schemas.words import ranked
 
 _MOST_NAMED = 3
 """Reasons that a sentence names."""
@@ -164,9 +165,9 @@ def _ends(totals: Counts) -> str:
 
 def _named(counts: Mapping[str, int]) -> str:
     """The most frequent names with their numbers."""
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    told = [f"{number:,} {name}" for name, number in ranked[:_MOST_NAMED]]
-    if rest := sum(number for _, number in ranked[_MOST_NAMED:]):
+    names = ranked(counts)
+    told = [f"{number:,} {name}" for name, number in names[:_MOST_NAMED]]
+    if rest := sum(number for _, number in names[_MOST_NAMED:]):
         told.append(f"{rest:,} others")
     return _listed(told)
 

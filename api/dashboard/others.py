@@ -13,12 +13,13 @@ from starlette.responses import Response
 from api.dashboard.client import Refused, segment
 from api.dashboard.dashboard import dashboard_of
 from api.dashboard.visits import PageRoute, Visit, first, form_of, see_other, visit
-from api.dashboard.words import number, rate, share, size
+from api.dashboard.words import number, rate, share
 from api.host_views import budgets_of, limiter_use
 from api.services import services_of
 from messaging.lag import by_topic
 from schemas.hosts import HostState
 from schemas.rates import RateWindow
+from schemas.words import size
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _MOST_HOSTS = 200

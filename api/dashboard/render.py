@@ -13,10 +13,11 @@ from starlette.responses import HTMLResponse
 
 from api.dashboard.assets import Assets
 from api.dashboard.client import segment
-from api.dashboard.words import FILTERS, counted, number, parts_of, span
+from api.dashboard.words import FILTERS, number, parts_of
 from api.host_views import BudgetView
 from api.views import JobSummary, Progress
 from schemas.tokens import ROLES, Role
+from schemas.words import counted, span
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

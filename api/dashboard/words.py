@@ -1,16 +1,14 @@
-"""Figures, spans and moments as the pages show them. What is not known is `–`, never 0."""
+"""Figures and moments as the pages show them, beside those that terminals show, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
 
-UNKNOWN = "–"
-_SPANS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+from schemas.words import UNKNOWN, ranked, size, span
 
 
 def number(value: float | None) -> str:
@@ -25,36 +23,6 @@ def rate(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:,.2g}"
-
-
-def size(value: float | None) -> str:
-    """Bytes, in powers of a thousand."""
-    if value is None:
-        return UNKNOWN
-    for unit, name in _SIZES:
-        if value >= unit:
-            return f"{value / unit:,.1f} {name}"
-    return f"{value:,.0f} B"
-
-
-def span(seconds: float | None) -> str:
-    """A time span in its two largest units: `3 h 12 min`; below ten seconds with a fraction."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 1:
-        return f"{seconds * 1000:,.0f} ms" if seconds > 0 else "0 s"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    left = round(seconds)
-    for place, (unit, name) in enumerate(_SPANS):
-        if left >= unit:
-            whole, rest = divmod(left, unit)
-            if place + 1 < len(_SPANS):
-                smaller, smaller_name = _SPANS[place + 1]
-                if whole < 100 and rest // smaller:
-                    return f"{whole:,} {name} {rest // smaller} {smaller_name}"
-            return f"{whole:,} {name}"
-    return "0 s"
 
 
 def share(value: float | None) -> str:
@@ -85,16 +53,6 @@ def moment(value: datetime | str | None, now: datetime | None = None) -> Markup:
     same_day = now is not None and found.date() == now.date()
     text = f"{found:%H:%M:%S}" if same_day else f"{found:%Y-%m-%d %H:%M:%S}"
     return Markup('<time datetime="{}">{}</time>').format(f"{found:%Y-%m-%dT%H:%M:%SZ}", text)
-
-
-def ranked(counts: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
-    """Counts by name, the largest first."""
-    return sorted((counts or {}).items(), key=lambda item: (-item[1], item[0]))
-
-
-def counted(value: int, one: str, many: str) -> str:
-    """`1 account`, `2,000 accounts`."""
-    return f"{value:,} {one if value == 1 else many}"
 
 
 def parts_of(done: Sequence[tuple[str, int]], total: int) -> list[tuple[str, int, float, float]]:

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from schemas.outcomes import RepoOutcome
 from schemas.rates import WINDOW_SECONDS, HostRates, RateWindow
+from schemas.words import ranked
 from stream_workers.rates.tally import HostTally, Tally
 
 HOPS = {60: 2, 300: 10, 3600: 60}
@@ -98,7 +99,7 @@ class JobWindows:
 def rate_window(total: Tally, seconds: int, covered: float) -> RateWindow:
     """Sums to rates: the busiest hosts and most frequent record types by name, all others together."""
     hosts, rest = _busiest(total)
-    types = sorted(total.types.items(), key=lambda item: (-item[1], item[0]))
+    types = ranked(total.types)
     other_types = total.other_types + sum(number for _, number in types[SHOWN_TYPES:])
     return RateWindow(
         seconds=seconds,

@@ -7,35 +7,17 @@ from datetime import UTC, datetime
 import pytest
 
 from api.dashboard.lag_trail import KEPT_SECONDS, LagTrail
-from api.dashboard.words import moment, number, parts_of, ranked, rate, share, size, span
+from api.dashboard.words import moment, number, parts_of, rate, share
 from messaging.lag import Lag
 
 
 def test_what_is_not_known_is_never_zero() -> None:
-    assert {shown(None) for shown in (number, rate, size, span, share, moment)} == {"–"}
-    assert (number(0), rate(0), size(0), span(0), share(0)) == ("0", "0", "0 B", "0 s", "0 %")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.25, "250 ms"),
-        (3.14, "3.1 s"),
-        (59.6, "1 min"),
-        (61, "1 min 1 s"),
-        (3600, "1 h"),
-        (11_520, "3 h 12 min"),
-        (86_400 * 2 + 3600, "2 d 1 h"),
-        (86_400 * 400 + 3600, "400 d"),
-    ],
-)
-def test_spans_have_their_two_largest_units(seconds: float, words: str) -> None:
-    assert span(seconds) == words
+    assert {shown(None) for shown in (number, rate, share, moment)} == {"–"}
+    assert (number(0), rate(0), share(0)) == ("0", "0", "0 %")
 
 
 def test_figures_have_as_many_digits_as_tell_something() -> None:
     assert [rate(value) for value in (12_345.6, 99.94, 1.25, 0.0123)] == ["12,346", "99.9", "1.2", "0.012"]
-    assert [size(value) for value in (999, 1000, 2.5e9, 1e13)] == ["999 B", "1.0 kB", "2.5 GB", "10.0 TB"]
     assert [share(value) for value in (0.001, 0.5, 0.999, 1)] == ["< 1 %", "50 %", "> 99 %", "100 %"]
     assert number(1234567) == "1,234,567"
 
@@ -55,11 +37,6 @@ def test_a_bar_is_never_longer_than_it_is() -> None:
     over = parts_of([("completed", 30), ("failed", 30)], 40)
     assert sum(width for *_, width in over) == pytest.approx(100)
     assert parts_of([], 0) == []
-
-
-def test_counts_come_largest_first() -> None:
-    assert ranked({"b": 1, "a": 1, "c": 5}) == [("c", 5), ("a", 1), ("b", 1)]
-    assert ranked(None) == []
 
 
 def lag(behind: int | None, partition: int) -> Lag:

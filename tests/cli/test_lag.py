@@ -9,7 +9,6 @@ from urllib.request import urlopen
 import pytest
 
 from cli.lag import lag_table
-from cli.words import span
 from messaging.lag import Lag
 from tests.cli.command import Skyfill, until
 
@@ -64,17 +63,9 @@ def test_the_unknown_is_never_shown_as_zero() -> None:
 
     assert cells([unknown, known, grown], partitions=True) == [
         ["workers", "dids", "0", "unknown", "unknown", "unknown", "", "unknown", "unknown"],
-        ["workers", "dids", "1", "10", "1,310", "1,300", "7", "-10.0/s", "about 2.2 min"],
+        ["workers", "dids", "1", "10", "1,310", "1,300", "7", "-10.0/s", "about 2 min 10 s"],
         ["workers", "dids", "2", "10", "20", "10", "0", "steady", "does not fall"],
     ]
     [row] = cells([unknown, known], partitions=False)
     assert row[2:6] == ["all 2", "10", "1,310", "1,300 + 1 unknown"]
     assert row[-1] == "unknown"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (0.4, "400 ms"), (59, "59 s"), (90, "1.5 min"), (36_000, "10 h"), (172_800, "2 d")],
-)
-def test_a_span_is_told_in_its_unit(seconds: float, text: str) -> None:
-    assert span(seconds) == text
